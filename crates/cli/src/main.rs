@@ -1,0 +1,104 @@
+//! `busbar`: the hub in one process, and what operators and integrators do from a terminal.
+
+mod api;
+mod bench;
+mod demo;
+mod keys;
+mod listen;
+mod openapi;
+mod schema;
+mod send;
+mod topology;
+mod up;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use busbar_runtime::Settings;
+use busbar_runtime::process::{BAD_SETTINGS, install_tls_provider};
+use clap::{Parser, Subcommand};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Busbar, the ERP integration hub.
+#[derive(Parser)]
+#[command(name = "busbar", version, about)]
+struct Arguments {
+    /// Settings file; the environment (`BUSBAR_SECTION__KEY`) overrides it.
+    #[arg(long, global = true, env = "BUSBAR_CONFIG")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Runs all five services in this process, after migrating the database and declaring the queues.
+    Up,
+    /// Brings the database's schema up to date.
+    Migrate,
+    /// Declares or exports the broker's queues.
+    Topology(topology::Options),
+    /// Makes API keys and master keys.
+    Keys(keys::Options),
+    /// Publishes events.
+    Events(send::Options),
+    /// Shows deliveries.
+    Deliveries(send::DeliveryOptions),
+    /// Listens locally, prints what arrives and verifies it.
+    Listen(listen::Options),
+    /// Measures the hub on this machine and proves that nothing is lost.
+    Bench(bench::Options),
+    /// Sets up the demo tenant and sends one event of each kind through the running hub.
+    Demo(demo::Options),
+    /// Writes the OpenAPI documents, or checks that they are up to date.
+    Openapi(openapi::Options),
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let settings = match Settings::load(arguments.config.as_deref(), busbar_runtime::settings::environment()) {
+        Ok(settings) => settings,
+        Err(error) => {
+            eprintln!("busbar: {error}");
+            return ExitCode::from(BAD_SETTINGS);
+        }
+    };
+    install_tls_provider();
+    match run(arguments.command, settings) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("busbar: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command, settings: Settings) -> anyhow::Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no runtime")?;
+    runtime.block_on(async {
+        match command {
+            Command::Up => up::run(settings).await?,
+            Command::Migrate => schema::migrate(&settings).await?,
+            Command::Topology(options) => topology::run(&options, &settings).await?,
+            Command::Keys(options) => keys::run(&options, &settings).await?,
+            Command::Events(options) => send::events(&options).await?,
+            Command::Deliveries(options) => send::deliveries(&options).await?,
+            Command::Listen(options) => return listen::run(&options).await,
+            Command::Bench(options) => return bench::run(options).await,
+            Command::Demo(options) => demo::run(&options, &settings).await?,
+            Command::Openapi(options) => return openapi::run(&options),
+        }
+        Ok(ExitCode::SUCCESS)
+    })
+}
+
+/// Prints one line of a command's result.
+pub(crate) fn say(line: impl std::fmt::Display) {
+    #[expect(clippy::print_stdout, reason = "a command prints its result")]
+    {
+        println!("{line}");
+    }
+}

@@ -1,0 +1,72 @@
+//! Keeps what is claimed: renews leases while work is in flight, and gives back what slow lanes cannot start soon.
+
+use std::time::{Duration, Instant};
+
+use busbar_domain::Clock;
+use busbar_storage::claims::{park, renew};
+use busbar_storage::connect::Durability;
+use busbar_storage::{Database, Error, PgConnection};
+use tokio_util::sync::CancellationToken;
+
+use crate::metric;
+use crate::worker::{Inside, Parked, Worker};
+
+/// How often leases are looked at; a lease holds for 5 s.
+const ROUND: Duration = Duration::from_millis(500);
+/// A claim of this age is renewed.
+const RENEW_AT: Duration = Duration::from_millis(1500);
+/// The most claims of one statement.
+const MOST: usize = 512;
+
+/// Runs until `stop`, and until what was parked is written.
+pub(crate) async fn keep(database: Database, clock: Clock, worker: Worker, stop: CancellationToken) {
+    let mut connection = None;
+    let mut ended = false;
+    while !ended {
+        tokio::select! {
+            () = tokio::time::sleep(ROUND) => {}
+            () = stop.cancelled() => ended = true,
+        }
+        let open = match &mut connection {
+            Some(open) => open,
+            empty @ None => match database.connect_hot(Durability::Relaxed).await {
+                Ok(made) => empty.insert(made),
+                Err(error) => {
+                    tracing::warn!(%error, "leases cannot be renewed");
+                    continue;
+                }
+            },
+        };
+        if let Err(error) = round(open, &clock, worker.inside()).await {
+            tracing::warn!(%error, "leases could not be renewed");
+            connection = None;
+        }
+    }
+}
+
+async fn round(open: &mut PgConnection, clock: &Clock, inside: &Inside) -> Result<(), Error> {
+    let now = Instant::now();
+    inside.park_slow(now);
+    let claims = inside.ledger.older_than(RENEW_AT, now);
+    #[expect(clippy::cast_precision_loss, reason = "a process holds few claims")]
+    metrics::gauge!(metric::CLAIMED).set(inside.ledger.len() as f64);
+    for claims in claims.chunks(MOST) {
+        let renewed = renew(open, claims, clock.now()).await?;
+        if renewed.len() < claims.len() {
+            // What has ended meanwhile counts here too; a result of a lost claim is refused when it is written.
+            tracing::debug!(gone = claims.len() - renewed.len(), "claims have ended or were lost");
+        }
+    }
+    let parked = inside.take_parked();
+    for part in parked.chunks(MOST) {
+        let until: Vec<_> = part.iter().map(|Parked { claim, wait }| (*claim, clock.now() + *wait)).collect();
+        if let Err(error) = park(open, &until).await {
+            // The leases end by themselves, so nothing is stranded; the scheduler offers the rows again.
+            inside.ledger.release(part.iter().map(|parked| parked.claim));
+            return Err(error);
+        }
+        inside.ledger.release(part.iter().map(|parked| parked.claim));
+        metrics::counter!(metric::PARKED).increment(part.len() as u64);
+    }
+    Ok(())
+}

@@ -1,0 +1,165 @@
+//! All lanes of the process, and the bound that they share: lanes that are slow or not yet proven hold at most half
+//! of it together, however many they are, so that one customer's trouble stays that customer's.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use busbar_domain::id::WebhookId;
+use busbar_egress::{Policy, Refusal, Target};
+use busbar_storage::access::Endpoint;
+use busbar_storage::claims::Claimed;
+
+use crate::lane::{Ending, Lane, Rules};
+
+/// A claimed delivery on its way.
+#[derive(Debug)]
+pub(crate) struct Job {
+    pub(crate) claimed: Claimed,
+    pub(crate) route: Arc<Route>,
+}
+
+/// Where a webhook's deliveries go, made ready once for many attempts.
+#[derive(Debug)]
+pub(crate) struct Route {
+    pub(crate) endpoint: Arc<Endpoint>,
+    pub(crate) target: Result<Target, Refusal>,
+}
+
+/// An attempt that may begin.
+#[derive(Debug)]
+pub(crate) struct Start {
+    pub(crate) job: Job,
+    pub(crate) ticket: u64,
+}
+
+/// What becomes of a delivery that is offered.
+#[derive(Debug)]
+pub(crate) enum Place {
+    /// It may begin.
+    Start(Start),
+    /// It waits in its lane.
+    Waits,
+    /// There is no room; it should come again after this time.
+    Refused(Claimed, Duration),
+}
+
+/// Every webhook's lane.
+#[derive(Debug)]
+pub(crate) struct Lanes {
+    rules: Rules,
+    most_held: usize,
+    held: usize,
+    held_untrusted: usize,
+    by_webhook: HashMap<WebhookId, Slot>,
+}
+
+#[derive(Debug)]
+struct Slot {
+    lane: Lane<Job>,
+    route: Arc<Route>,
+    used_at: Instant,
+}
+
+/// How long a lane that holds nothing is remembered.
+const MEMORY: Duration = Duration::from_secs(120);
+
+impl Lanes {
+    pub(crate) fn new(rules: Rules, most_held: usize) -> Self {
+        Self { rules, most_held, held: 0, held_untrusted: 0, by_webhook: HashMap::new() }
+    }
+
+    /// Deliveries in flight or waiting.
+    pub(crate) const fn held(&self) -> usize {
+        self.held
+    }
+
+    /// Finds a place for a claimed delivery of `endpoint`.
+    pub(crate) fn offer(&mut self, claimed: Claimed, endpoint: &Arc<Endpoint>, policy: &Policy, now: Instant) -> Place {
+        let slot = self.by_webhook.entry(claimed.webhook).or_insert_with(|| Slot {
+            lane: Lane::new(),
+            route: Arc::new(Route::to(endpoint, policy)),
+            used_at: now,
+        });
+        if !Arc::ptr_eq(&slot.route.endpoint, endpoint) {
+            slot.route = Arc::new(Route::to(endpoint, policy));
+        }
+        slot.used_at = now;
+        let mut rules = self.rules;
+        rules.most_in_flight = endpoint.webhook.max_in_flight.map_or(rules.most_in_flight, |most| most.min(rules.most_in_flight));
+        let trusted = slot.lane.is_trusted();
+        // A lane always has room for one, so that it can prove itself.
+        let crowded = !trusted && self.held_untrusted >= self.most_held / 2 && slot.lane.held() > 0;
+        let ticket = if crowded { None } else { slot.lane.begin(now, rules) };
+        let place = match ticket {
+            Some(ticket) => Place::Start(Start { job: Job { claimed, route: Arc::clone(&slot.route) }, ticket }),
+            None if !crowded && slot.lane.has_room(now, rules) => {
+                slot.lane.wait(Job { claimed, route: Arc::clone(&slot.route) });
+                Place::Waits
+            }
+            None => return Place::Refused(claimed, slot.lane.line_up(now)),
+        };
+        self.held += 1;
+        self.held_untrusted += usize::from(!trusted);
+        place
+    }
+
+    /// Ends an attempt and answers those that may begin in its place.
+    pub(crate) fn end(&mut self, webhook: WebhookId, ticket: u64, ending: Ending, now: Instant) -> Vec<Start> {
+        let Some(slot) = self.by_webhook.get_mut(&webhook) else { return Vec::new() };
+        let (before, was_trusted) = (slot.lane.held(), slot.lane.is_trusted());
+        slot.lane.end(ticket, ending, now, self.rules);
+        let mut starts = Vec::new();
+        while slot.lane.has_waiting()
+            && let Some(ticket) = slot.lane.begin(now, self.rules)
+            && let Some(job) = slot.lane.next()
+        {
+            starts.push(Start { job, ticket });
+        }
+        slot.used_at = now;
+        let (after, is_trusted) = (slot.lane.held(), slot.lane.is_trusted());
+        self.count(before, was_trusted, after, is_trusted);
+        starts
+    }
+
+    /// Takes out what waits in lanes that have become slow, and forgets lanes that nobody uses.
+    pub(crate) fn trim(&mut self, now: Instant) -> Vec<(Claimed, Duration)> {
+        let (rules, mut out) = (self.rules, Vec::new());
+        let mut removed = (0, 0);
+        for slot in self.by_webhook.values_mut() {
+            for job in slot.lane.trim(now, rules) {
+                removed.0 += 1;
+                removed.1 += usize::from(!slot.lane.is_trusted());
+                out.push((job.claimed, slot.lane.line_up(now)));
+            }
+        }
+        self.held -= removed.0;
+        self.held_untrusted -= removed.1;
+        self.by_webhook.retain(|_, slot| slot.lane.held() > 0 || now.duration_since(slot.used_at) < MEMORY);
+        out
+    }
+
+    /// Takes out everything that waits.
+    pub(crate) fn empty(&mut self) -> Vec<Claimed> {
+        let mut out = Vec::new();
+        for slot in self.by_webhook.values_mut() {
+            let jobs = slot.lane.empty();
+            self.held -= jobs.len();
+            self.held_untrusted -= if slot.lane.is_trusted() { 0 } else { jobs.len() };
+            out.extend(jobs.into_iter().map(|job| job.claimed));
+        }
+        out
+    }
+
+    fn count(&mut self, before: usize, was_trusted: bool, after: usize, is_trusted: bool) {
+        self.held = self.held - before + after;
+        self.held_untrusted -= if was_trusted { 0 } else { before };
+        self.held_untrusted += if is_trusted { 0 } else { after };
+    }
+}
+
+impl Route {
+    fn to(endpoint: &Arc<Endpoint>, policy: &Policy) -> Self {
+        Self { target: Target::parse(&endpoint.webhook.url, policy), endpoint: Arc::clone(endpoint) }
+    }
+}

@@ -1,0 +1,75 @@
+//! One delivery, one signed HTTP call, one recorded attempt; many of them at a time, webhook by webhook.
+//!
+//! Wake-ups say which rows to claim; what is claimed waits in its webhook's lane, is posted through the guarded
+//! door, and is written back in batches. Absent by design: any decision about who is owed what.
+
+mod attempt;
+mod claims;
+mod lane;
+mod lanes;
+mod ledger;
+mod metric;
+mod recorder;
+mod worker;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use busbar_messaging::{Queue, consume};
+use busbar_runtime::settings::Settings;
+use busbar_runtime::{Context, Parts, parts};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::worker::{Intake, Worker};
+
+/// The most ids that one claim takes.
+const MOST_IDS: usize = 256;
+/// What is left of the drain's deadline for writing the last results.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// Runs the delivery service until `context` says stop.
+pub async fn run(settings: Arc<Settings>, context: Context) -> anyhow::Result<()> {
+    let parts = Parts::open(&settings, &context).await?;
+    let egress = parts::egress(&settings)?;
+    let (recorder, results) = recorder::channel();
+    let worker = Worker::new(&settings, &parts, egress, recorder);
+
+    let beside = TaskTracker::new();
+    let ended = CancellationToken::new();
+    let recording = beside.spawn(recorder::run(parts.database.clone(), parts.clock.clone(), results, worker.ledger()));
+    let keeping =
+        beside.spawn(claims::keep(parts.database.clone(), parts.clock.clone(), worker.clone(), ended.clone()));
+
+    let stop = CancellationToken::new();
+    let stopping = async {
+        context.shutdown.stop().await;
+        stop.cancel();
+    };
+    let consuming = consume(
+        parts::broker(&settings)?,
+        Queue::Deliveries,
+        settings.delivery.prefetch,
+        MOST_IDS,
+        Intake::new(worker.clone(), parts.database.clone()),
+        parts::health_report(&context.health, "consumer"),
+        stop.clone(),
+    );
+    let (consumed, ()) = tokio::join!(consuming, stopping);
+    consumed.context("the consumer cannot run")?;
+
+    // What has not begun goes back; what has begun is finished, as far as the deadline allows.
+    worker.give_back();
+    let patience = context.shutdown.remaining().unwrap_or(Duration::from_secs(15)).saturating_sub(LAST_WORDS);
+    if tokio::time::timeout(patience, worker.idle()).await.is_err() {
+        tracing::warn!("attempts were cut off by the drain's deadline; they will be repeated");
+    }
+    ended.cancel();
+    keeping.await.context("the leases' keeper failed")?;
+    // The last sender of results; the recorder ends when it has written them.
+    drop(worker);
+    recording.await.context("the recorder failed")?;
+    parts.close().await;
+    Ok(())
+}

@@ -1,0 +1,10 @@
+//! The delivery service as a process of its own.
+
+use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    busbar_runtime::serve("delivery", busbar_delivery::run)
+}

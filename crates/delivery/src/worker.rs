@@ -1,0 +1,278 @@
+//! The worker: takes wake-ups, claims rows, finds each a place in its lane, and runs the attempts.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use busbar_domain::delivery::{CRASHES_BEFORE_ALONE, CRASHES_BEFORE_DEAD, DeliveryState};
+use busbar_domain::trace::TraceContext;
+use busbar_domain::webhook::WebhookStatus;
+use busbar_domain::{Clock, Failure};
+use busbar_egress::Egress;
+use busbar_messaging::Handler;
+use busbar_runtime::Parts;
+use busbar_runtime::settings::Settings;
+use busbar_storage::access::Endpoints;
+use busbar_storage::claims::{Claim, Claimed, Finished, claim, hold};
+use busbar_storage::connect::Durability;
+use busbar_storage::{Database, Error, PgConnection};
+use futures_util::FutureExt as _;
+use tokio::sync::{Notify, RwLock};
+use tokio_util::task::TaskTracker;
+use uuid::Uuid;
+
+use crate::attempt::{attempt, panicked};
+use crate::lane::{Ending, Rules};
+use crate::lanes::{Lanes, Place, Start};
+use crate::ledger::Ledger;
+use crate::recorder::Recorder;
+
+/// The longest that a claim may take before its connection is given up.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The worker; clones are one.
+#[derive(Clone)]
+pub(crate) struct Worker(Arc<Inside>);
+
+/// What the worker's parts share.
+pub(crate) struct Inside {
+    pub(crate) ledger: Arc<Ledger>,
+    clock: Clock,
+    database: Database,
+    egress: Egress,
+    endpoints: Endpoints,
+    lanes: Mutex<Lanes>,
+    most_held: usize,
+    room: Notify,
+    parked: Mutex<Vec<Parked>>,
+    recorder: Recorder,
+    attempts: TaskTracker,
+    /// Held for reading by every attempt, for writing by one that must be alone.
+    alone: RwLock<()>,
+}
+
+/// A claim that goes back unworked, and after which time it may come again.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Parked {
+    pub(crate) claim: Claim,
+    pub(crate) wait: Duration,
+}
+
+impl Worker {
+    pub(crate) fn new(settings: &Settings, parts: &Parts, egress: Egress, recorder: Recorder) -> Self {
+        let rules = Rules {
+            most_in_flight: settings.delivery.max_in_flight_per_webhook,
+            most_waiting: settings.delivery.lane_queue,
+        };
+        let most_held = settings.delivery.max_in_flight;
+        Self(Arc::new(Inside {
+            ledger: Arc::default(),
+            clock: parts.clock.clone(),
+            database: parts.database.clone(),
+            egress,
+            endpoints: Endpoints::new(parts.database.clone(), parts.changes.clone()),
+            lanes: Mutex::new(Lanes::new(rules, most_held)),
+            most_held,
+            room: Notify::new(),
+            parked: Mutex::default(),
+            recorder,
+            attempts: TaskTracker::new(),
+            alone: RwLock::new(()),
+        }))
+    }
+
+    pub(crate) fn ledger(&self) -> Arc<Ledger> {
+        Arc::clone(&self.0.ledger)
+    }
+
+    pub(crate) fn inside(&self) -> &Inside {
+        &self.0
+    }
+
+    /// Gives back what waits in lanes, due at once.
+    pub(crate) fn give_back(&self) {
+        let waiting = self.0.lock_lanes().empty();
+        self.0.park(waiting.into_iter().map(|claimed| Parked { claim: claimed.claim, wait: Duration::ZERO }));
+    }
+
+    /// Waits until no attempt is in flight.
+    pub(crate) async fn idle(&self) {
+        self.0.attempts.close();
+        self.0.attempts.wait().await;
+    }
+
+    /// Finds places for what was claimed.
+    async fn place(&self, claimed: Vec<Claimed>) {
+        let inside = &self.0;
+        inside.ledger.take(claimed.iter().map(|claimed| claimed.claim), Instant::now());
+        let endpoints = match inside.endpoints.of(claimed.iter().map(|claimed| claimed.webhook)).await {
+            Ok(endpoints) => endpoints,
+            Err(error) => {
+                tracing::warn!(%error, "webhooks cannot be read; what was claimed goes back");
+                let wait = Duration::from_secs(1);
+                inside.park(claimed.iter().map(|claimed| Parked { claim: claimed.claim, wait }));
+                return;
+            }
+        };
+        let (mut held, mut starts, mut refused) = (Vec::new(), Vec::new(), Vec::new());
+        {
+            let now = Instant::now();
+            let mut lanes = inside.lock_lanes();
+            for claimed in claimed {
+                if claimed.crashes >= CRASHES_BEFORE_DEAD {
+                    inside.bury(&claimed);
+                    continue;
+                }
+                match endpoints.get(&claimed.webhook) {
+                    Some(endpoint) if endpoint.webhook.status == WebhookStatus::Active || claimed.test => {
+                        match lanes.offer(claimed, endpoint, inside.egress.policy(), now) {
+                            Place::Start(start) => starts.push(start),
+                            Place::Waits => {}
+                            Place::Refused(claimed, wait) => refused.push(Parked { claim: claimed.claim, wait }),
+                        }
+                    }
+                    Some(_) | None => held.push(claimed.claim),
+                }
+            }
+        }
+        inside.park(refused);
+        for start in starts {
+            self.spawn(start);
+        }
+        if !held.is_empty() {
+            inside.hold(held).await;
+        }
+    }
+
+    fn spawn(&self, start: Start) {
+        let worker = self.clone();
+        self.0.attempts.spawn(async move {
+            let mut next = Some(start);
+            while let Some(start) = next.take() {
+                let mut starts = worker.0.run(start).await.into_iter();
+                next = starts.next();
+                starts.for_each(|start| worker.spawn(start));
+            }
+        });
+    }
+}
+
+impl Inside {
+    fn lock_lanes(&self) -> std::sync::MutexGuard<'_, Lanes> {
+        self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes one attempt, hands in its result, and answers what may begin in its place.
+    async fn run(&self, start: Start) -> Vec<Start> {
+        let Start { job, ticket } = start;
+        let work = AssertUnwindSafe(attempt(&job, &self.egress, &self.clock)).catch_unwind();
+        let result = if job.claimed.crashes >= CRASHES_BEFORE_ALONE {
+            let _alone = self.alone.write().await;
+            work.await
+        } else {
+            let _among_others = self.alone.read().await;
+            work.await
+        };
+        let (finished, ending) = result.unwrap_or_else(|_| (panicked(&job, &self.clock), Ending::Answered));
+        let starts = self.lock_lanes().end(job.claimed.webhook, ticket, ending, Instant::now());
+        self.room.notify_one();
+        // The recorder outlives every attempt; were it gone, the claim would end by itself.
+        let _recorded = self.recorder.send(finished).await;
+        starts
+    }
+
+    /// Gives up a delivery that has crashed its worker, alone, too often.
+    fn bury(&self, claimed: &Claimed) {
+        tracing::error!(delivery = %claimed.claim.delivery, crashes = claimed.crashes, "a delivery is poison");
+        let Ok(state) = DeliveryState::Pending.poisoned() else { return };
+        let finished = Finished { claim: claimed.claim, state, attempt: None };
+        if self.recorder.try_send(finished).is_err() {
+            // Its lease ends by itself and it comes here again.
+            self.ledger.release([claimed.claim]);
+        }
+    }
+
+    fn park(&self, claims: impl IntoIterator<Item = Parked>) {
+        self.parked.lock().unwrap_or_else(PoisonError::into_inner).extend(claims);
+    }
+
+    pub(crate) fn take_parked(&self) -> Vec<Parked> {
+        let mut parked = std::mem::take(&mut *self.parked.lock().unwrap_or_else(PoisonError::into_inner));
+        parked.sort_unstable_by_key(|parked| parked.claim.delivery);
+        parked
+    }
+
+    /// Gives back what waits in lanes that have become slow.
+    pub(crate) fn park_slow(&self, now: Instant) {
+        let trimmed = self.lock_lanes().trim(now);
+        if !trimmed.is_empty() {
+            self.park(trimmed.into_iter().map(|(claimed, wait)| Parked { claim: claimed.claim, wait }));
+            self.room.notify_one();
+        }
+    }
+
+    /// Holds claims whose webhook takes nothing at present.
+    async fn hold(&self, mut claims: Vec<Claim>) {
+        claims.sort_unstable_by_key(|claim| claim.delivery);
+        let held = async {
+            let mut connection = self.database.pool().acquire().await.map_err(Error::from)?;
+            hold(&mut connection, &claims, self.clock.now()).await
+        };
+        if let Err(error) = held.await {
+            // The leases end by themselves and the rows come here again.
+            tracing::warn!(%error, "deliveries could not be held");
+        }
+        self.ledger.release(claims);
+    }
+
+    /// Waits until there is room for `more` deliveries.
+    async fn wait_for_room(&self, more: usize) {
+        loop {
+            let noticed = self.room.notified();
+            let held = self.lock_lanes().held();
+            if held == 0 || held + more <= self.most_held.max(more) {
+                return;
+            }
+            noticed.await;
+        }
+    }
+}
+
+/// Takes wake-ups and claims their rows, one batch at a time.
+pub(crate) struct Intake {
+    worker: Worker,
+    database: Database,
+    connection: tokio::sync::Mutex<Option<PgConnection>>,
+}
+
+impl Intake {
+    pub(crate) fn new(worker: Worker, database: Database) -> Self {
+        Self { worker, database, connection: tokio::sync::Mutex::new(None) }
+    }
+
+    async fn claim(&self, ids: &[Uuid]) -> Result<Vec<Claimed>, Error> {
+        let mut connection = self.connection.lock().await;
+        // Taken out while it works, so that one that is dropped midway is not used again.
+        let mut open = match connection.take() {
+            Some(open) => open,
+            None => self.database.connect_hot(Durability::Relaxed).await?,
+        };
+        let now = self.worker.0.clock.now();
+        let claimed = tokio::time::timeout(PATIENCE, claim(&mut open, ids, now)).await;
+        let claimed = claimed
+            .map_err(|_| Error::Connection(std::io::Error::from(std::io::ErrorKind::TimedOut).into()))??;
+        *connection = Some(open);
+        Ok(claimed)
+    }
+}
+
+impl Handler for Intake {
+    async fn handle(&self, ids: Vec<Uuid>, _trace: Option<TraceContext>) -> Result<(), Failure> {
+        self.worker.0.wait_for_room(ids.len()).await;
+        let claimed = self.claim(&ids).await?;
+        if !claimed.is_empty() {
+            self.worker.place(claimed).await;
+        }
+        Ok(())
+    }
+}

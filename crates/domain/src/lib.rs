@@ -1,0 +1,22 @@
+//! What things are and what may happen to them: no I/O, no async, no framework.
+//!
+//! Time is a parameter everywhere; only [`clock`] knows the machine's.
+#![warn(missing_docs)]
+
+pub mod api_key;
+pub mod clock;
+pub mod delivery;
+pub mod dialect;
+pub mod event;
+pub mod failure;
+pub mod id;
+pub mod inbound;
+pub mod json;
+pub mod retry;
+pub mod secret;
+pub mod subscription;
+pub mod trace;
+pub mod webhook;
+
+pub use clock::{Clock, Timestamp};
+pub use failure::Failure;

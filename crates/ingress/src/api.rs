@@ -1,0 +1,61 @@
+//! The routes of the public listener and the OpenAPI document that is generated from them.
+
+use actix_web::web;
+use busbar_runtime::problem;
+use utoipa::OpenApi;
+use utoipa::openapi::security::{ApiKey, ApiKeyValue, SecurityScheme};
+
+use crate::door::Door;
+use crate::{erpops, events, ptw};
+
+/// Adds every route of the public listener.
+pub(crate) fn routes(door: Door) -> impl FnOnce(&mut web::ServiceConfig) {
+    move |config| {
+        config
+            .app_data(web::Data::new(door))
+            .service(ptw::publish)
+            .service(events::publish)
+            .service(events::publish_batch)
+            .service(erpops::receive)
+            .default_service(web::to(problem::unmatched));
+    }
+}
+
+/// The document of the public API.
+pub fn openapi() -> utoipa::openapi::OpenApi {
+    let mut document = Document::openapi();
+    let key = SecurityScheme::ApiKey(ApiKey::Header(ApiKeyValue::with_description(
+        "x-api-key",
+        "An API key; `Authorization: Bearer <key>` works as well.",
+    )));
+    document.components.get_or_insert_default().add_security_scheme("api_key", key);
+    document
+}
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Busbar public API",
+        description = "Where systems and producers send events.",
+        license(name = "Apache-2.0", identifier = "Apache-2.0")
+    ),
+    paths(ptw::publish, events::publish, events::publish_batch, erpops::receive),
+    tags(
+        (name = "events", description = "Events of any producer."),
+        (name = "ptw", description = "Permit events."),
+        (name = "erpops", description = "Signed integration events.")
+    )
+)]
+struct Document;
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn every_route_is_in_the_document() {
+        let document = super::openapi();
+        let paths: Vec<_> = document.paths.paths.keys().map(String::as_str).collect();
+        let routes =
+            ["/api/v1/events", "/api/v1/events/batch", "/api/v1/ptw/events", "/functions/v1/receive-event"];
+        assert_eq!(paths, routes);
+    }
+}

@@ -1,0 +1,10 @@
+//! The ingress as a process of its own.
+
+use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    busbar_runtime::serve("ingress", busbar_ingress::run)
+}

@@ -1,0 +1,6 @@
+//! The names of what the processor measures.
+
+/// Inbound calls, by system and how they ended.
+pub(crate) const CALLS: &str = "busbar_processor_calls_total";
+/// Deliveries written by wide fan-outs.
+pub(crate) const SPREAD: &str = "busbar_processor_spread_deliveries_total";

@@ -1,0 +1,39 @@
+//! Everything that starts by clock: due retries, lost wake-ups, held work that may go on, partitions, expired keys.
+//!
+//! Tasks take no input, are idempotent, skip what another scheduler holds, and may run on many replicas.
+
+mod metric;
+mod tasks;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use busbar_runtime::settings::Settings;
+use busbar_runtime::{Context, Parts, parts};
+
+use crate::tasks::Tasks;
+
+/// Runs the scheduler until `context` says stop.
+pub async fn run(settings: Arc<Settings>, context: Context) -> anyhow::Result<()> {
+    let parts = Parts::open(&settings, &context).await?;
+    let publisher = parts::publisher(&settings, &context.health)?;
+    let health = context.health.register("tick");
+    let mut tasks = Tasks::new(&settings, &parts, publisher.clone());
+    let tick = Duration::from_millis(settings.scheduler.tick_ms);
+    loop {
+        match tasks.round().await {
+            Ok(()) => health.up(),
+            Err(error) => {
+                tracing::warn!(%error, "a round failed");
+                health.down(error.to_string());
+            }
+        }
+        tokio::select! {
+            () = tokio::time::sleep(tick) => {}
+            () = context.shutdown.stop() => break,
+        }
+    }
+    publisher.close().await;
+    parts.close().await;
+    Ok(())
+}

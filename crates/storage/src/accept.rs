@@ -1,0 +1,303 @@
+//! Making events durable together with the deliveries they owe: one statement for a whole batch.
+//!
+//! A batch is planned with subscriptions in memory; it is written only if every tenant's configuration is still
+//! the one planned with. Ids are made before the write, so a write of unknown outcome is sent again as it was.
+
+use std::collections::{HashMap, HashSet};
+
+use busbar_domain::Timestamp;
+use busbar_domain::event::{NewEvent, Once};
+use busbar_domain::id::{DeliveryId, EventId, TenantId};
+use busbar_domain::subscription::{Planned, Subscriptions};
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use crate::Error;
+
+/// A batch of events with the deliveries they owe, ready to be written.
+#[derive(Debug)]
+pub struct Publication {
+    planned: Vec<Planned>,
+    /// Events whose key another event of the batch already has; they are repeats from the start.
+    followers: Vec<NewEvent>,
+    versions: HashMap<TenantId, i64>,
+}
+
+/// What became of one event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Receipt {
+    /// Durable, with the deliveries that it owes.
+    Accepted {
+        /// The deliveries to wake.
+        deliveries: Vec<DeliveryId>,
+        /// Whether its fan-out is left to the processor.
+        spreading: bool,
+    },
+    /// A repeat of an event that was accepted before.
+    Repeat {
+        /// The first event's id.
+        first: EventId,
+    },
+    /// The same key with other content.
+    Conflict {
+        /// The first event's id.
+        first: EventId,
+    },
+}
+
+/// What the write said.
+#[derive(Debug)]
+pub enum Written {
+    /// A configuration changed since the plan was made; nothing was written.
+    Stale,
+    /// Durable.
+    Done(HashMap<EventId, Receipt>),
+}
+
+impl Publication {
+    /// Plans `events` with the subscriptions that `of` gives for each one's tenant.
+    pub fn plan<'s>(
+        events: Vec<NewEvent>,
+        now: Timestamp,
+        mut of: impl FnMut(TenantId) -> &'s Subscriptions,
+    ) -> Self {
+        let mut keys = HashSet::new();
+        let mut versions = HashMap::new();
+        let (mut planned, mut followers) = (Vec::with_capacity(events.len()), Vec::new());
+        for event in events {
+            if let Some(once) = &event.once
+                && !keys.insert((event.tenant, once.scope, once.key.clone()))
+            {
+                followers.push(event);
+                continue;
+            }
+            let subscriptions = of(event.tenant);
+            versions.insert(event.tenant, subscriptions.version());
+            planned.push(subscriptions.plan(event, now));
+        }
+        Self { planned, followers, versions }
+    }
+
+    /// Takes the events back, to plan them again.
+    pub fn into_events(self) -> Vec<NewEvent> {
+        self.planned.into_iter().map(|planned| planned.event).chain(self.followers).collect()
+    }
+
+    /// The deliveries that it owes.
+    pub fn width(&self) -> usize {
+        self.planned.iter().map(|planned| planned.owed.len()).sum()
+    }
+
+    /// Writes the batch. Deliveries may be woken by the scheduler from `due_at` on.
+    ///
+    /// `again` is for a batch whose first write has an unknown outcome: it is written as it was planned, whatever
+    /// has changed since, for it may be there already.
+    pub async fn write(
+        &self,
+        conn: &mut PgConnection,
+        now: Timestamp,
+        due_at: Timestamp,
+        again: bool,
+    ) -> Result<Written, Error> {
+        let rows = Columns::of(&self.planned);
+        let (tenants, versions): (Vec<Uuid>, Vec<i64>) =
+            self.versions.iter().map(|(tenant, version)| (tenant.uuid(), *version)).unzip();
+        let (fresh, won): (bool, Vec<Uuid>) = sqlx::query_as(WRITE)
+            .bind(again)
+            .bind(tenants)
+            .bind(versions)
+            .bind(rows.keys.tenant)
+            .bind(rows.keys.scope)
+            .bind(rows.keys.key)
+            .bind(rows.keys.id)
+            .bind(rows.keys.digest)
+            .bind(rows.keys.until)
+            .bind(now)
+            .bind(rows.id)
+            .bind(rows.tenant)
+            .bind(rows.kind)
+            .bind(rows.subject)
+            .bind(rows.project)
+            .bind(rows.ordering_key)
+            .bind(rows.occurred_at)
+            .bind(rows.state)
+            .bind(rows.inbound)
+            .bind(rows.trace)
+            .bind(rows.payload)
+            .bind(rows.guarded)
+            .bind(due_at)
+            .bind(rows.owed.id)
+            .bind(rows.owed.tenant)
+            .bind(rows.owed.event)
+            .bind(rows.owed.webhook)
+            .bind(rows.owed.guarded)
+            .fetch_one(&mut *conn)
+            .await?;
+        if !fresh {
+            return Ok(Written::Stale);
+        }
+        let won: HashSet<Uuid> = won.into_iter().collect();
+        let mut receipts = HashMap::with_capacity(self.planned.len() + self.followers.len());
+        let mut repeats: Vec<&NewEvent> = self.followers.iter().collect();
+        for Planned { event, owed, spreading } in &self.planned {
+            if event.once.is_some() && !won.contains(&event.id.uuid()) {
+                repeats.push(event);
+            } else {
+                let deliveries = owed.iter().map(|(delivery, _)| *delivery).collect();
+                receipts.insert(event.id, Receipt::Accepted { deliveries, spreading: *spreading });
+            }
+        }
+        for event in &repeats {
+            let Some(once) = &event.once else { continue };
+            // A first that is gone by now had expired between two statements; the sender tries again.
+            let (first, digest) = find_first(conn, event.tenant, once).await?.ok_or(Error::Inconsistent {
+                table: "first_seen",
+                row: once.key.clone(),
+                what: "it expired while a repeat was answered",
+            })?;
+            let first = EventId::from(first);
+            let receipt = if digest == once.digest.map(Vec::from) {
+                Receipt::Repeat { first }
+            } else {
+                Receipt::Conflict { first }
+            };
+            receipts.insert(event.id, receipt);
+        }
+        Ok(Written::Done(receipts))
+    }
+}
+
+/// The id and digest that a key stands for at present.
+pub(crate) async fn find_first(
+    conn: &mut PgConnection,
+    tenant: TenantId,
+    once: &Once,
+) -> Result<Option<(Uuid, Option<Vec<u8>>)>, Error> {
+    let first = sqlx::query_as("select id, digest from first_seen where tenant_id = $1 and scope = $2 and key = $3")
+        .bind(tenant.uuid())
+        .bind(once.scope)
+        .bind(&once.key)
+        .fetch_optional(conn);
+    Ok(first.await?)
+}
+
+/// One list for each column, as `unnest` takes them.
+#[derive(Default)]
+struct Columns<'p> {
+    id: Vec<Uuid>,
+    tenant: Vec<Uuid>,
+    kind: Vec<&'p str>,
+    subject: Vec<Option<&'p str>>,
+    project: Vec<Option<&'p str>>,
+    ordering_key: Vec<Option<&'p str>>,
+    occurred_at: Vec<Timestamp>,
+    state: Vec<&'static str>,
+    inbound: Vec<Option<Uuid>>,
+    trace: Vec<Vec<u8>>,
+    payload: Vec<&'p [u8]>,
+    guarded: Vec<bool>,
+    keys: Keys<'p>,
+    owed: Owed,
+}
+
+/// The columns of `first_seen`.
+#[derive(Default)]
+pub(crate) struct Keys<'p> {
+    pub(crate) tenant: Vec<Uuid>,
+    pub(crate) scope: Vec<&'static str>,
+    pub(crate) key: Vec<&'p str>,
+    pub(crate) id: Vec<Uuid>,
+    pub(crate) digest: Vec<Option<Vec<u8>>>,
+    pub(crate) until: Vec<Timestamp>,
+}
+
+impl<'p> Keys<'p> {
+    pub(crate) fn push(&mut self, tenant: TenantId, once: &'p Once, id: Uuid) {
+        self.tenant.push(tenant.uuid());
+        self.scope.push(once.scope);
+        self.key.push(&once.key);
+        self.id.push(id);
+        self.digest.push(once.digest.map(Vec::from));
+        self.until.push(once.until);
+    }
+}
+
+#[derive(Default)]
+struct Owed {
+    id: Vec<Uuid>,
+    tenant: Vec<Uuid>,
+    event: Vec<Uuid>,
+    webhook: Vec<Uuid>,
+    guarded: Vec<bool>,
+}
+
+impl<'p> Columns<'p> {
+    fn of(planned: &'p [Planned]) -> Self {
+        let mut rows = Self::default();
+        for Planned { event, owed, spreading } in planned {
+            let guarded = event.once.is_some();
+            if let Some(once) = &event.once {
+                rows.keys.push(event.tenant, once, event.id.uuid());
+            }
+            rows.id.push(event.id.uuid());
+            rows.tenant.push(event.tenant.uuid());
+            rows.kind.push(event.kind.as_str());
+            rows.subject.push(event.subject.as_ref().map(busbar_domain::event::Label::as_str));
+            rows.project.push(event.project.as_ref().map(busbar_domain::event::Label::as_str));
+            rows.ordering_key.push(event.ordering_key.as_ref().map(busbar_domain::event::Label::as_str));
+            rows.occurred_at.push(event.occurred_at);
+            rows.state.push(if *spreading { "spreading" } else { "accepted" });
+            rows.inbound.push(event.inbound.map(Uuid::from));
+            rows.trace.push(event.trace.to_bytes().to_vec());
+            rows.payload.push(&event.payload);
+            rows.guarded.push(guarded);
+            for (delivery, webhook) in owed {
+                rows.owed.id.push(delivery.uuid());
+                rows.owed.tenant.push(event.tenant.uuid());
+                rows.owed.event.push(event.id.uuid());
+                rows.owed.webhook.push(webhook.uuid());
+                rows.owed.guarded.push(guarded);
+            }
+        }
+        rows
+    }
+}
+
+// `won` lists the guarded events that are the first of their key; the others are repeats. Keys are taken in
+// order, so that two writers never wait for each other.
+const WRITE: &str = "
+with ok as materialized (
+    select $1 or not exists (
+        select from unnest($2::uuid[], $3::int8[]) as p (tenant_id, version)
+        left join tenants t on t.id = p.tenant_id
+        where t.config_version is distinct from p.version) as fresh
+), won as (
+    insert into first_seen as f (tenant_id, scope, key, id, digest, expires_at)
+    select k.* from unnest($4::uuid[], $5::text[], $6::text[], $7::uuid[], $8::bytea[], $9::timestamptz[])
+        as k (tenant_id, scope, key, id, digest, expires_at)
+    where (select fresh from ok)
+    order by k.tenant_id, k.scope, k.key
+    on conflict (tenant_id, scope, key) do update
+        set id = excluded.id, digest = excluded.digest, expires_at = excluded.expires_at
+        where f.expires_at <= $10 or f.id = excluded.id
+    returning f.id
+), made as (
+    insert into events (id, tenant_id, type, subject, project, ordering_key, occurred_at, accepted_at, state,
+        due_at, inbound_id, trace, payload)
+    select e.id, e.tenant_id, e.type, e.subject, e.project, e.ordering_key, e.occurred_at, $10, e.state,
+        case when e.state = 'spreading' then $23 end, e.inbound_id, e.trace, e.payload
+    from unnest($11::uuid[], $12::uuid[], $13::text[], $14::text[], $15::text[], $16::text[], $17::timestamptz[],
+            $18::text[], $19::uuid[], $20::bytea[], $21::bytea[], $22::bool[])
+        as e (id, tenant_id, type, subject, project, ordering_key, occurred_at, state, inbound_id, trace, payload,
+            guarded)
+    where (select fresh from ok) and (not e.guarded or e.id in (select id from won))
+    on conflict (id) do nothing
+), owed as (
+    insert into deliveries (id, tenant_id, event_id, webhook_id, message_id, state, due_at)
+    select d.id, d.tenant_id, d.event_id, d.webhook_id, d.id, 'pending', $23
+    from unnest($24::uuid[], $25::uuid[], $26::uuid[], $27::uuid[], $28::bool[])
+        as d (id, tenant_id, event_id, webhook_id, guarded)
+    where (select fresh from ok) and (not d.guarded or d.event_id in (select id from won))
+    on conflict (id) do nothing
+)
+select fresh, array(select id from won) from ok";

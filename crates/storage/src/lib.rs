@@ -1,0 +1,27 @@
+//! The only room that knows SQL: one function per statement, rows that never leave as rows.
+//!
+//! Time is a parameter of every statement. Who decides from a row has locked it; every write names what it read.
+
+pub mod accept;
+pub mod access;
+pub mod api_keys;
+pub mod claims;
+pub mod connect;
+pub mod connectors;
+pub mod delivery_log;
+pub mod due;
+mod error;
+pub mod event_log;
+pub mod inbound;
+pub mod migrate;
+pub mod partitions;
+pub mod scratch;
+pub mod seal;
+pub mod snapshot;
+pub mod spread;
+pub mod tenants;
+pub mod webhooks;
+
+pub use connect::{Config, Database, Pooled, Transaction};
+pub use error::Error;
+pub use sqlx::PgConnection;
