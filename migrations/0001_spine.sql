@@ -206,3 +206,23 @@ select make_partitions(now(), 1);
 
 -- The delivery log of a tenant goes through its webhooks, deleted ones included.
 create index webhooks_log on webhooks (tenant_id, id);
+
+-- Answers to requests with an Idempotency-Key, kept for their repeats; sealed, since some show a secret once.
+create table idempotency (
+    -- The nil id for requests of the platform's operator that name no tenant.
+    tenant_id uuid not null,
+    route text not null,
+    key text not null,
+    digest bytea not null,
+    -- The request that is answered first.
+    owner uuid not null,
+    -- Null while that request is under way.
+    status smallint,
+    content_type text,
+    -- The answer's own key, sealed, and the answer under it.
+    data_key bytea,
+    answer bytea,
+    expires_at timestamptz not null,
+    primary key (tenant_id, route, key)
+);
+create index idempotency_expiry on idempotency (expires_at);

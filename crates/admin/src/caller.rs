@@ -17,6 +17,7 @@ use busbar_storage::access::Caller;
 use busbar_storage::tenants;
 use secrecy::ExposeSecret;
 use subtle::ConstantTimeEq;
+use uuid::Uuid;
 
 use crate::desk::Desk;
 use crate::error::ApiError;
@@ -138,6 +139,16 @@ async fn named_tenant(desk: &Desk, request: &HttpRequest) -> Result<Result<Tenan
     };
     let mut conn = desk.database().pool().acquire().await?;
     Ok(tenants::find(&mut conn, id).await?.map(|tenant| tenant.id).ok_or(Unnamed::NoSuchTenant))
+}
+
+/// The tenant for which the caller of `request` may change things; the nil id for the operator who names none.
+pub(crate) fn changes_for(request: &HttpRequest) -> Option<Uuid> {
+    match request.extensions().get::<Standing>()? {
+        Standing::Key(caller, tenant) => caller.may(Scope::Admin).then(|| tenant.uuid()),
+        Standing::Operator(Ok(tenant)) => Some(tenant.uuid()),
+        Standing::Operator(Err(Unnamed::Missing)) => Some(Uuid::nil()),
+        Standing::Operator(Err(Unnamed::NoSuchTenant)) | Standing::Absent | Standing::Bad | Standing::Unknown => None,
+    }
 }
 
 /// A caller with scope `S`, and the tenant that it acts for.

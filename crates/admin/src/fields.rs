@@ -138,7 +138,36 @@ impl Project {
     }
 }
 
-/// Tells a member that is null from one that is absent.
-pub(crate) fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(from: D) -> Result<Option<Option<T>>, D::Error> {
-    Option::deserialize(from).map(Some)
+/// A member of a body, where null is not the same as nothing.
+#[derive(Clone, Debug, Default)]
+pub(crate) enum Given<T> {
+    /// Not there: what it stands for stays as it is.
+    #[default]
+    Absent,
+    /// There, and null.
+    Null,
+    /// There.
+    Value(T),
+}
+
+impl<T> Given<T> {
+    /// A member that is there, whether it is null or not.
+    pub(crate) fn of(value: Option<T>) -> Self {
+        value.map_or(Self::Null, Self::Value)
+    }
+
+    /// The same member, null where it is absent.
+    #[must_use]
+    pub(crate) fn or_null(self) -> Self {
+        match self {
+            Self::Absent | Self::Null => Self::Null,
+            Self::Value(value) => Self::Value(value),
+        }
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Given<T> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        Option::deserialize(from).map(Self::of)
+    }
 }

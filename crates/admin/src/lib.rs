@@ -12,6 +12,7 @@ mod error;
 mod events;
 mod facade;
 mod fields;
+mod once;
 mod paging;
 mod ping;
 mod run;

@@ -47,7 +47,7 @@ struct TestOutcome {
 /// What is known of a ping after the wait.
 pub(crate) enum Ping {
     /// It ended.
-    Ended(DeliveryRecord),
+    Ended(Box<DeliveryRecord>),
     /// It is still under way.
     Pending(DeliveryId),
 }
@@ -108,7 +108,7 @@ async fn outcome(desk: &Desk, tenant: TenantId, delivery: DeliveryId) -> Result<
         let found = desk.read(async |conn| delivery_log::find(conn, tenant, delivery).await).await?;
         match found {
             // A test is tried once, so whatever is no longer pending has ended.
-            Some(record) if record.state != "pending" => return Ok(Ping::Ended(record)),
+            Some(record) if record.state != "pending" => return Ok(Ping::Ended(Box::new(record))),
             Some(_) if Instant::now() < end => {}
             Some(_) | None => return Ok(Ping::Pending(delivery)),
         }

@@ -24,6 +24,7 @@ use utoipa_actix_web::service_config::ServiceConfig;
 
 use crate::caller::prove;
 use crate::desk::{Desk, Options};
+use crate::once::once;
 use crate::{api_keys, connectors, deliveries, documents, events, facade, ping, tenants, webhooks};
 
 /// The longest body: configuration is small.
@@ -68,7 +69,7 @@ pub async fn run(settings: Arc<Settings>, context: Context) -> anyhow::Result<()
     });
     let listen = settings.admin.listen;
     let listener = TcpListener::bind(listen).with_context(|| format!("the admin listener cannot bind {listen}"))?;
-    let timeout = context.shutdown.clone();
+    let shutdown = context.shutdown.clone();
     let grace = Duration::from_millis(settings.drain.deadline_ms).as_secs().max(1);
     let server = HttpServer::new(move || application(desk.clone()))
         .workers(1)
@@ -81,9 +82,9 @@ pub async fn run(settings: Arc<Settings>, context: Context) -> anyhow::Result<()
     tokio::pin!(server);
     tokio::select! {
         ended = &mut server => ended.context("the admin listener ended")?,
-        () = timeout.stop() => {
+        () = shutdown.stop() => {
             drop(listener_check);
-            let (_, ended) = tokio::join!(handle.stop(true), &mut server);
+            let ((), ended) = tokio::join!(handle.stop(true), &mut server);
             ended.context("the admin listener ended")?;
         }
     }
@@ -154,7 +155,7 @@ pub(crate) fn routes(app: &mut ServiceConfig<'_>) {
             .service(facade::log::test_permit_webhook)
             .service(facade::log::list_permit_deliveries);
     });
-    app.service(api.wrap(from_fn(prove)));
+    app.service(api.wrap(from_fn(once)).wrap(from_fn(prove)));
 }
 
 fn report(check: &HealthHandle, answer: Result<(), String>) {

@@ -12,6 +12,7 @@ pub mod delivery_log;
 pub mod due;
 mod error;
 pub mod event_log;
+pub mod idempotency;
 pub mod inbound;
 pub mod migrate;
 pub mod partitions;

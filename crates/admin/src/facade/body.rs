@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use crate::facade::error::FacadeError;
-use crate::fields::{Faults, Project};
+use crate::fields::{Faults, Given, Project};
 use crate::webhooks::Wish;
 
 /// The longest URL, in characters.
@@ -141,14 +141,17 @@ fn texts(pointer: &str, value: &Value, faults: &mut Faults) -> Option<Vec<String
     list
 }
 
-fn project(pointer: &str, value: &Value, faults: &mut Faults) -> Option<Option<Project>> {
-    match value {
-        Value::Null => Some(None),
-        Value::String(text) => Some(Some(Project::Text(text.clone()))),
-        Value::Number(number) if number.as_i64().is_some() => number.as_i64().map(Project::Number).map(Some),
-        _ => {
+fn project(pointer: &str, value: &Value, faults: &mut Faults) -> Given<Project> {
+    let project = match value {
+        Value::Null => return Given::Null,
+        Value::String(text) => Some(Project::Text(text.clone())),
+        other => other.as_i64().map(Project::Number),
+    };
+    project.map_or_else(
+        || {
             faults.add(pointer, "INVALID_FIELD", "A valid integer or text is required.");
-            None
-        }
-    }
+            Given::Absent
+        },
+        Given::Value,
+    )
 }

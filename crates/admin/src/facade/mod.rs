@@ -19,12 +19,18 @@ use crate::caller::scope;
 use crate::desk::{At, Desk};
 use crate::error::ApiError;
 use crate::facade::body::{Body, PermitWebhookBody, Required};
-use crate::facade::error::{FacadeError, FieldErrors, PermitCaller, Reason};
+pub(crate) use crate::facade::error::FacadeError;
+use crate::facade::error::{FieldErrors, PermitCaller, Reason};
 use crate::facade::view::{CreatedPermitWebhook, PermitPage, PermitWebhook};
 use crate::fields::Faults;
 use crate::webhooks::{create, default_fields, locked, reload, remove, save};
 
 const PAGE_SIZE: i64 = 20;
+
+/// Whether `path` is one of this API's.
+pub(crate) fn answers(path: &str) -> bool {
+    path.starts_with("/api/v1/ptw/webhooks")
+}
 
 /// Which page is asked for.
 #[derive(Deserialize, IntoParams)]

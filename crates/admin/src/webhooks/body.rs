@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::desk::Desk;
-use crate::fields::{Faults, Project, present};
+use crate::fields::{Faults, Given, Project};
 
 /// The most patterns of one webhook.
 const MAX_EVENTS: usize = 100;
@@ -61,9 +61,9 @@ pub(super) struct WebhookBody {
     /// `standard` or `ptw`.
     dialect: Option<String>,
     /// The one project that it hears; null for all of them.
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default)]
     #[schema(value_type = Option<Project>)]
-    project: Option<Option<Project>>,
+    project: Given<Project>,
     /// A new secret, which takes the old one's place at once.
     secret: Option<String>,
     /// The total deadline of one attempt: 1,000 to 10,000.
@@ -71,9 +71,9 @@ pub(super) struct WebhookBody {
     /// When failed deliveries are tried again.
     retry: Option<RetryBody>,
     /// The most requests in flight to it at a time: 1 to 1,000; null for the hub's own bound.
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default)]
     #[schema(value_type = Option<u32>)]
-    max_in_flight: Option<Option<u32>>,
+    max_in_flight: Given<u32>,
     /// Whether it gets anything. Enabling a webhook that the hub disabled makes it active.
     enabled: Option<bool>,
 }
@@ -99,12 +99,12 @@ pub(crate) struct Wish {
     pub(crate) url: Option<String>,
     pub(crate) events: Option<Vec<String>>,
     pub(crate) dialect: Option<String>,
-    pub(crate) project: Option<Option<Project>>,
+    pub(crate) project: Given<Project>,
     pub(crate) secret: Option<String>,
     pub(crate) enabled: Option<bool>,
     timeout_ms: Option<u32>,
     retry: Option<RetryBody>,
-    max_in_flight: Option<Option<u32>>,
+    max_in_flight: Given<u32>,
     replaces: bool,
 }
 
@@ -115,12 +115,12 @@ impl From<WebhookToCreate> for Wish {
             url: body.url,
             events: body.events,
             dialect: body.dialect,
-            project: Some(body.project),
+            project: Given::of(body.project),
             secret: body.secret,
             enabled: body.enabled,
             timeout_ms: body.timeout_ms,
             retry: body.retry,
-            max_in_flight: Some(body.max_in_flight),
+            max_in_flight: Given::of(body.max_in_flight),
             replaces: true,
         }
     }
@@ -163,9 +163,9 @@ impl Wish {
     /// The same wish for the whole webhook: what is absent gets its default.
     pub(crate) fn replacing(self) -> Self {
         Self {
-            project: self.project.or(Some(None)),
+            project: self.project.or_null(),
             enabled: self.enabled.or(Some(true)),
-            max_in_flight: self.max_in_flight.or(Some(None)),
+            max_in_flight: self.max_in_flight.or_null(),
             replaces: true,
             ..self
         }
@@ -192,22 +192,22 @@ impl Wish {
             given => url(given.as_deref(), desk, faults),
         };
         let events = if names_events { patterns(&events, dialect, faults) } else { Some(events) };
-        let project = self.project.map_or(Some(base.project), |given| project(given, faults));
+        let project = project(self.project, base.project, faults);
         let timeout_ms =
             timeout(self.timeout_ms, if self.replaces { DEFAULT_TIMEOUT_MS } else { base.timeout_ms }, faults);
         let retry_base = if self.replaces { RetryPolicy::default() } else { base.retry };
         let retry = self.retry.map_or(Some(retry_base), |given| retry(&given, retry_base, faults));
-        let max_in_flight = self.max_in_flight.map_or(Some(base.max_in_flight), |given| in_flight(given, faults));
+        let max_in_flight = in_flight(self.max_in_flight, base.max_in_flight, faults);
         Some(WebhookFields {
             name: name?,
             url: url?,
             events: events?,
             dialect,
-            project: project?,
+            project,
             status: status(base.status, self.enabled),
             timeout_ms: timeout_ms?,
             retry: retry?,
-            max_in_flight: max_in_flight?,
+            max_in_flight,
         })
     }
 }
@@ -271,10 +271,15 @@ fn patterns(events: &[String], dialect: Dialect, faults: &mut Faults) -> Option<
     Some(known)
 }
 
-fn project(given: Option<Project>, faults: &mut Faults) -> Option<Option<String>> {
-    let Some(given) = given else { return Some(None) };
-    let label = faults.take("/project", "INVALID_FIELD", Label::parse(given.to_text()))?;
-    Some(Some(label.as_str().to_owned()))
+fn project(given: Given<Project>, otherwise: Option<String>, faults: &mut Faults) -> Option<String> {
+    match given {
+        Given::Absent => otherwise,
+        Given::Null => None,
+        Given::Value(project) => {
+            let label = faults.take("/project", "INVALID_FIELD", Label::parse(project.to_text()))?;
+            Some(label.as_str().to_owned())
+        }
+    }
 }
 
 fn timeout(given: Option<u32>, otherwise: i32, faults: &mut Faults) -> Option<i32> {
@@ -303,11 +308,12 @@ fn retry(given: &RetryBody, base: RetryPolicy, faults: &mut Faults) -> Option<Re
     faults.take(pointer, "OUT_OF_RANGE", policy)
 }
 
-fn in_flight(given: Option<u32>, faults: &mut Faults) -> Option<Option<i32>> {
+fn in_flight(given: Given<u32>, otherwise: Option<i32>, faults: &mut Faults) -> Option<i32> {
     match given {
-        None => Some(None),
-        Some(most) if (1..=MAX_IN_FLIGHT).contains(&most) => Some(i32::try_from(most).ok()),
-        Some(_) => {
+        Given::Absent => otherwise,
+        Given::Null => None,
+        Given::Value(most) if (1..=MAX_IN_FLIGHT).contains(&most) => i32::try_from(most).ok(),
+        Given::Value(_) => {
             faults.add("/max_in_flight", "OUT_OF_RANGE", format!("max_in_flight is 1 to {MAX_IN_FLIGHT}"));
             None
         }

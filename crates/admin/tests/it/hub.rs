@@ -18,9 +18,9 @@ use busbar_storage::accept::{Publication, Written};
 use busbar_storage::access::Plans;
 use busbar_storage::seal::Keyring;
 use busbar_storage::snapshot::Changes;
-use busbar_storage::{Config, Database, migrate};
+use busbar_storage::{Config, Database, migrate, scratch};
+use secrecy::SecretString;
 use serde_json::Value;
-use sqlx::{Connection, PgConnection};
 
 type Sent = Pin<Box<dyn Future<Output = Answer>>>;
 
@@ -28,6 +28,7 @@ type Sent = Pin<Box<dyn Future<Output = Answer>>>;
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
+    pub(crate) replayed: bool,
     pub(crate) body: Value,
     pub(crate) text: String,
 }
@@ -65,10 +66,10 @@ pub(crate) struct Tenant {
     pub(crate) key: String,
 }
 
-fn server_url() -> String {
+fn server_url() -> SecretString {
     #[expect(clippy::disallowed_methods, reason = "tests have no settings")]
     let url = std::env::var("BUSBAR_DATABASE__URL");
-    url.unwrap_or_else(|_| "postgres://postgres@127.0.0.1:5432/postgres".to_owned())
+    url.unwrap_or_else(|_| "postgres://postgres@127.0.0.1:5432/postgres".to_owned()).into()
 }
 
 fn broker_url() -> String {
@@ -85,11 +86,10 @@ impl Hub {
 
     pub(crate) async fn start_with(allow: &[&str], keyring: Keyring) -> Self {
         let clock = Clock::system();
-        let name = make_database(&clock).await;
-        let mut url = url::Url::parse(&server_url()).unwrap();
-        url.set_path(&name);
+        let name = format!("busbar_test_admin_{:016x}", fastrand::u64(..));
+        scratch::create_database(&server_url(), &name).await.unwrap();
         let config = Config {
-            url: url.as_str().into(),
+            url: scratch::database_url(&server_url(), &name),
             max_connections: 4,
             statement_timeout: Duration::from_secs(10),
             application_name: "test".to_owned(),
@@ -121,9 +121,10 @@ impl Hub {
             Box::pin(async move {
                 let response = test::call_service(&*app, request.to_request()).await;
                 let status = response.status();
+                let replayed = response.headers().contains_key("idempotency-replayed");
                 let bytes = test::read_body(response).await;
                 let text = String::from_utf8_lossy(&bytes).into_owned();
-                Answer { status, body: serde_json::from_slice(&bytes).unwrap_or(Value::Null), text }
+                Answer { status, replayed, body: serde_json::from_slice(&bytes).unwrap_or(Value::Null), text }
             })
         };
         Self { send: Box::new(send), database, clock, operator, broker, publisher, name }
@@ -197,34 +198,8 @@ impl Hub {
         self.publisher.close().await;
         topology::remove(&self.broker).await.unwrap();
         self.database.close().await;
-        let mut conn = PgConnection::connect(&server_url()).await.unwrap();
-        drop_database(&mut conn, &self.name).await;
+        scratch::drop_database(&server_url(), &self.name).await.unwrap();
     }
-}
-
-/// Makes a database with a name of its own, and drops those that crashed runs left behind.
-async fn make_database(clock: &Clock) -> String {
-    let mut conn = PgConnection::connect(&server_url()).await.unwrap();
-    let minutes = clock.now().timestamp() / 60;
-    let old: Vec<String> =
-        sqlx::query_scalar("select datname from pg_database where datname like 'busbar_test_admin_%'")
-            .fetch_all(&mut conn)
-            .await
-            .unwrap();
-    for name in old {
-        let made = name.split('_').nth(3).and_then(|made| made.parse::<i64>().ok());
-        if made.is_none_or(|made| minutes - made > 60) {
-            drop_database(&mut conn, &name).await;
-        }
-    }
-    let name = format!("busbar_test_admin_{minutes}_{:016x}", fastrand::u64(..));
-    sqlx::query(sqlx::AssertSqlSafe(format!("create database {name}"))).execute(&mut conn).await.unwrap();
-    name
-}
-
-async fn drop_database(conn: &mut PgConnection, name: &str) {
-    let dropped = sqlx::AssertSqlSafe(format!("drop database if exists {name} with (force)"));
-    sqlx::query(dropped).execute(conn).await.unwrap();
 }
 
 /// The names of an object's members, in order.

@@ -1,4 +1,5 @@
 //! The management API against a real database and broker, one database and one broker namespace per test.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails here")]
 
 mod access;
 mod connectors;
@@ -6,6 +7,7 @@ mod documents;
 mod hub;
 mod keys;
 mod logs;
+mod once;
 mod permits;
 mod pings;
 mod tenants;

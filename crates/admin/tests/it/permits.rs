@@ -57,13 +57,8 @@ async fn a_permit_webhook_has_the_documented_members() {
             assert_eq!(members(&changed), SHOWN);
         }
     }
-    let rotated = hub.call(
-        &tenant.key,
-        "PATCH",
-        &format!("/api/v1/ptw/webhooks/{id}/"),
-        Some(json!({ "secret": "another one" })),
-    );
-    let rotated = rotated.await;
+    let path = format!("/api/v1/ptw/webhooks/{id}/");
+    let rotated = hub.call(&tenant.key, "PATCH", &path, Some(json!({ "secret": "another one" }))).await;
     assert!(!rotated.text.contains("another one"));
     assert_eq!(rotated.expect(200)["secret_masked"], "******** one");
     let generic = hub.call(&tenant.key, "GET", &format!("/api/v1/webhooks/{id}"), None).await.expect(200);

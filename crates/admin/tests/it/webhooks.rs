@@ -20,7 +20,7 @@ async fn a_webhook_shows_its_secret_once() {
     let hub = Hub::start().await;
     let tenant = hub.tenant("Acme").await;
     let body = json!({
-        "name": "ERP", "url": "http://127.0.0.1:9/hook", "events": ["workorder.*"], "dialect": "standard", "project": 5,
+        "name": "ERP", "url": "http://127.0.0.1:8090/hook", "events": ["workorder.*"], "dialect": "standard", "project": 5,
         "timeout_ms": 2000, "retry": { "max_attempts": 3 }, "max_in_flight": 4, "enabled": true
     });
     let made = make(&hub, &tenant, body).await;

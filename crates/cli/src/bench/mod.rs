@@ -1,12 +1,138 @@
 //! `busbar bench`: how fast the hub is on this machine, and a ledger that proves that nothing was lost.
+//!
+//! Generator, receiver and ledger are in this process; the services are processes of their own on a database and
+//! queues of their own, which go when the benchmark ends.
 
+mod hub;
+mod machine;
+mod pairs;
+mod report;
+mod round;
+mod traffic;
+
+use std::net::{Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
+
+use anyhow::Context as _;
+use busbar_runtime::{Settings, settings};
+
+use crate::bench::hub::Hub;
+use crate::bench::round::{Plan, Round};
+use crate::bench::traffic::Traffic;
 
 /// What to measure.
 #[derive(Clone, Debug, clap::Args)]
-pub(crate) struct Options {}
+pub(crate) struct Options {
+    /// Events per second; without it, each connection sends as soon as it is answered.
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    rate: Option<u64>,
+    /// How many events are measured; 20,000, or 15 seconds' worth with `--rate`.
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=50_000_000))]
+    events: Option<u64>,
+    /// How many events are sent before those that are measured.
+    #[arg(long, default_value_t = 1_000)]
+    warm_up: u64,
+    /// How many webhooks each event is owed to.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1_000))]
+    webhooks: u16,
+    /// The length of each request's body.
+    #[arg(long, default_value_t = 600, value_parser = clap::value_parser!(u32).range(..=200_000))]
+    payload_bytes: u32,
+    /// How many connections send.
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=10_000))]
+    connections: u16,
+    /// Which door the events come through.
+    #[arg(long, value_enum, default_value_t = Path::Events)]
+    path: Path,
+    /// No webhook, so that events are only accepted.
+    #[arg(long, conflicts_with_all = ["webhooks", "blackhole_share", "pairs", "raw"])]
+    accept_only: bool,
+    /// The share of the events, 0 to 0.9, that is owed to a receiver which never answers.
+    #[arg(long, default_value_t = 0.0, value_parser = share)]
+    blackhole_share: f64,
+    /// So many pairs of rounds, one with the black hole answering and one with it silent; needs `--rate`.
+    #[arg(long, requires_all = ["rate", "blackhole_share"], value_parser = clap::value_parser!(u32).range(1..=100))]
+    pairs: Option<u32>,
+    /// Also sends the same load straight into the same receiver: the ceiling of what can be measured here.
+    #[arg(long)]
+    raw: bool,
+    /// Prints one JSON object instead of a table.
+    #[arg(long)]
+    json: bool,
+}
+
+/// The doors that can be measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Path {
+    /// `POST /api/v1/events`.
+    Events,
+    /// `POST /api/v1/ptw/events`.
+    Ptw,
+    /// `POST /functions/v1/receive-event`.
+    Erpops,
+}
+
+impl Options {
+    fn events(&self) -> u64 {
+        self.events.unwrap_or_else(|| self.rate.map_or(20_000, |rate| rate * 15))
+    }
+
+    fn healthy_webhooks(&self) -> usize {
+        if self.accept_only { 0 } else { self.webhooks.into() }
+    }
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(share) if (0.0..=0.9).contains(&share) => Ok(share),
+        Ok(_) | Err(_) => Err("a share is a number from 0 to 0.9".to_owned()),
+    }
+}
 
 /// Runs the benchmark and prints its table.
-pub(crate) async fn run(_options: Options) -> anyhow::Result<ExitCode> {
-    anyhow::bail!("being written")
+pub(crate) async fn run(options: Options) -> anyhow::Result<ExitCode> {
+    let settings = Settings::load(None, settings::environment())?;
+    let is_kept = match options.pairs {
+        Some(count) => pairs::run(&options, &settings, count).await?,
+        None => single(&options, &settings).await?,
+    };
+    Ok(if is_kept { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+async fn single(options: &Options, settings: &Settings) -> anyhow::Result<bool> {
+    let plan = Plan::new(options);
+    let raw = if options.raw { Some(raw(options, &plan).await?) } else { None };
+    let round = through_a_hub(options, settings, &plan, options.blackhole_share > 0.0).await?;
+    report::single(options, &round, raw.as_ref())?;
+    Ok(round.verdict.is_kept())
+}
+
+/// Measures one round through a hub that is made for it and goes with it, whatever happens.
+async fn through_a_hub(options: &Options, settings: &Settings, plan: &Plan, is_silent: bool) -> anyhow::Result<Round> {
+    let traffic = Traffic::new(options, plan, is_silent)?;
+    let mut hub = Hub::prepare(settings)?;
+    let work = async {
+        hub.start(options, &traffic).await?;
+        round::measure(options, plan, &traffic, &hub).await
+    };
+    let measured = tokio::select! {
+        measured = work => measured,
+        asked = tokio::signal::ctrl_c() => asked.context("Ctrl-C").and_then(|()| Err(anyhow::anyhow!("interrupted"))),
+    };
+    hub.remove().await;
+    measured
+}
+
+/// The same generator straight into the same receiver.
+async fn raw(options: &Options, plan: &Plan) -> anyhow::Result<Round> {
+    let traffic = Traffic::new(options, plan, false)?;
+    let work = round::measure_raw(options, plan, &traffic);
+    tokio::select! {
+        measured = work => Ok(measured),
+        _ = tokio::signal::ctrl_c() => anyhow::bail!("interrupted"),
+    }
+}
+
+const fn loopback() -> SocketAddr {
+    SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0)
 }

@@ -1,0 +1,3 @@
+//! Storage against a real PostgreSQL, with a database for each test.
+
+mod statements;

@@ -1,0 +1,12 @@
+//! What the hub survives: real processes, servers that are killed, networks that lie; the ledger is the judge.
+//! One test at a time, since each watches the clock and kills what it has started.
+
+mod black_hole;
+mod books;
+mod broker;
+mod client;
+mod crash;
+mod database;
+mod drain;
+mod hand_over;
+mod stage;
