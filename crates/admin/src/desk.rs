@@ -31,7 +31,7 @@ pub struct Options {
     /// Wakes test pings.
     pub publisher: Publisher,
     /// The `OpenAPI` document of the public door, as JSON.
-    pub public_openapi: Option<&'static str>,
+    pub public_openapi: &'static str,
 }
 
 /// The shared state of all handlers; a clone shares it.
@@ -76,7 +76,7 @@ impl Desk {
         &self.inner.options.publisher
     }
 
-    pub(crate) fn public_openapi(&self) -> Option<&'static str> {
+    pub(crate) fn public_openapi(&self) -> &'static str {
         self.inner.options.public_openapi
     }
 

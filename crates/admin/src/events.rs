@@ -47,7 +47,7 @@ struct EventView {
     subject: Option<String>,
     /// The project it belongs to.
     project: Option<String>,
-    /// Events with one key to one webhook arrive in order.
+    /// The producer's ordering key, kept with the event; deliveries are not ordered by it.
     ordering_key: Option<String>,
     /// When it happened, as its producer says.
     occurred_at: DateTime<Utc>,

@@ -139,7 +139,7 @@ impl Project {
 }
 
 /// A member of a body, where null is not the same as nothing.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) enum Given<T> {
     /// Not there: what it stands for stays as it is.
     #[default]

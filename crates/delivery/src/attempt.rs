@@ -94,7 +94,7 @@ async fn call(job: &Job, egress: &Egress, now: Timestamp) -> Result {
     };
     let body = endpoint.webhook.dialect.body(&claimed.kind, claimed.occurred_at, &claimed.payload);
     let headers = headers(job, &body, now);
-    let deadline = endpoint.webhook.timeout;
+    let deadline = endpoint.webhook.timeout.min(job.route.longest);
     match egress.post(Outgoing { target, headers, body: body.into(), deadline }).await {
         Ok(answer) => answered(answer, now),
         Err(failure) => {

@@ -24,6 +24,8 @@ pub(crate) struct Job {
 pub(crate) struct Route {
     pub(crate) endpoint: Arc<Endpoint>,
     pub(crate) target: Result<Target, Refusal>,
+    /// The longest that an attempt may take, whatever the webhook asks for.
+    pub(crate) longest: Duration,
 }
 
 /// An attempt that may begin.
@@ -49,6 +51,7 @@ pub(crate) enum Place {
 pub(crate) struct Lanes {
     rules: Rules,
     most_held: usize,
+    longest: Duration,
     held: usize,
     held_untrusted: usize,
     by_webhook: HashMap<WebhookId, Slot>,
@@ -65,8 +68,8 @@ struct Slot {
 const MEMORY: Duration = Duration::from_secs(120);
 
 impl Lanes {
-    pub(crate) fn new(rules: Rules, most_held: usize) -> Self {
-        Self { rules, most_held, held: 0, held_untrusted: 0, by_webhook: HashMap::new() }
+    pub(crate) fn new(rules: Rules, most_held: usize, longest: Duration) -> Self {
+        Self { rules, most_held, longest, held: 0, held_untrusted: 0, by_webhook: HashMap::new() }
     }
 
     /// Deliveries in flight or waiting.
@@ -76,13 +79,14 @@ impl Lanes {
 
     /// Finds a place for a claimed delivery of `endpoint`.
     pub(crate) fn offer(&mut self, claimed: Claimed, endpoint: &Arc<Endpoint>, policy: &Policy, now: Instant) -> Place {
+        let longest = self.longest;
         let slot = self.by_webhook.entry(claimed.webhook).or_insert_with(|| Slot {
             lane: Lane::new(),
-            route: Arc::new(Route::to(endpoint, policy)),
+            route: Arc::new(Route::to(endpoint, policy, longest)),
             used_at: now,
         });
         if !Arc::ptr_eq(&slot.route.endpoint, endpoint) {
-            slot.route = Arc::new(Route::to(endpoint, policy));
+            slot.route = Arc::new(Route::to(endpoint, policy, longest));
         }
         slot.used_at = now;
         let mut rules = self.rules;
@@ -159,7 +163,7 @@ impl Lanes {
 }
 
 impl Route {
-    fn to(endpoint: &Arc<Endpoint>, policy: &Policy) -> Self {
-        Self { target: Target::parse(&endpoint.webhook.url, policy), endpoint: Arc::clone(endpoint) }
+    fn to(endpoint: &Arc<Endpoint>, policy: &Policy, longest: Duration) -> Self {
+        Self { longest, target: Target::parse(&endpoint.webhook.url, policy), endpoint: Arc::clone(endpoint) }
     }
 }

@@ -65,13 +65,14 @@ impl Worker {
             most_waiting: settings.delivery.lane_queue,
         };
         let most_held = settings.delivery.max_in_flight;
+        let longest = Duration::from_millis(settings.delivery.timeout_ms);
         Self(Arc::new(Inside {
             ledger: Arc::default(),
             clock: parts.clock.clone(),
             database: parts.database.clone(),
             egress,
             endpoints: Endpoints::new(parts.database.clone(), parts.changes.clone()),
-            lanes: Mutex::new(Lanes::new(rules, most_held)),
+            lanes: Mutex::new(Lanes::new(rules, most_held, longest)),
             most_held,
             room: Notify::new(),
             parked: Mutex::default(),

@@ -88,7 +88,7 @@ pub struct NewEvent {
     pub subject: Option<Label>,
     /// The project it belongs to; webhooks may listen to one project only.
     pub project: Option<Label>,
-    /// Events with one key to one webhook arrive in order.
+    /// The producer's ordering key, kept with the event; deliveries are not ordered by it.
     pub ordering_key: Option<Label>,
     /// When it happened, as its producer says.
     pub occurred_at: Timestamp,

@@ -58,7 +58,7 @@ pub(crate) struct EventBody {
     project_id: Option<String>,
     /// What it happened to, so that it can be found.
     subject: Option<String>,
-    /// Events with one key reach one webhook in order.
+    /// Kept with the event; deliveries are not ordered by it.
     ordering_key: Option<String>,
     /// When it happened, RFC 3339; now if it is missing.
     occurred_at: Option<String>,

@@ -134,6 +134,11 @@ impl Processes {
             return Ok(None);
         }
         self.signal(name, "TERM").await?;
+        self.ended(name, deadline).await
+    }
+
+    /// Waits until a service that was told to end has ended; `None` if it had before.
+    pub async fn ended(&mut self, name: &str, deadline: Duration) -> Result<Option<ExitStatus>, ProcessError> {
         let Some(child) = self.entry(name)?.child.as_mut() else { return Ok(None) };
         let Ok(ended) = tokio::time::timeout(deadline, child.wait()).await else {
             return Err(self.late(name, "gone", deadline, "it still runs".to_owned()));

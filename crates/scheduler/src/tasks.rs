@@ -8,7 +8,7 @@ use busbar_domain::inbound::System;
 use busbar_messaging::{Publisher, Queue};
 use busbar_runtime::Parts;
 use busbar_runtime::settings::Settings;
-use busbar_storage::{Database, Error, due, partitions};
+use busbar_storage::{Database, Error, due, idempotency, partitions};
 use uuid::Uuid;
 
 use crate::metric;
@@ -123,7 +123,8 @@ impl Tasks {
         metrics::gauge!(metric::REST_USED).set(f64::from(u8::from(used)));
         for _ in 0..MOST_TURNS {
             let trimmed = due::trim_first_seen(&mut connection, now, self.batch).await?;
-            if trimmed < self.batch.unsigned_abs() {
+            let answers = idempotency::trim(&mut connection, now, self.batch).await?;
+            if trimmed.max(answers) < self.batch.unsigned_abs() {
                 break;
             }
         }

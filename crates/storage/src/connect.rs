@@ -1,5 +1,6 @@
 //! Connections: a pool for everyday statements, and hot connections whose plans are pinned.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use busbar_domain::Clock;
@@ -10,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::Error;
 use crate::seal::Keyring;
+use crate::wire::Wire;
 
 /// How to reach the database.
 #[derive(Clone, Debug)]
@@ -30,6 +32,7 @@ pub struct Database {
     pool: PgPool,
     options: PgConnectOptions,
     keyring: Keyring,
+    _wire: Option<Arc<Wire>>,
 }
 
 /// A connection of the everyday pool, given back when dropped.
@@ -70,7 +73,7 @@ pub enum Durability {
 }
 
 impl Database {
-    /// Prepares the pool; connections are made when they are first needed.
+    /// Prepares the pool; connections are made when they are first needed. Called inside a tokio runtime.
     pub fn new(config: &Config, keyring: Keyring) -> Result<Self, Error> {
         let milliseconds = config.statement_timeout.as_millis().to_string();
         let options = config
@@ -88,11 +91,12 @@ impl Database {
                 ("jit", "off"),
                 ("timezone", "UTC"),
             ]);
+        let (options, wire) = Wire::under(options)?;
         let pool = PgPoolOptions::new()
             .max_connections(config.max_connections)
             .acquire_timeout(Duration::from_secs(2))
             .connect_lazy_with(options.clone());
-        Ok(Self { pool, options, keyring })
+        Ok(Self { pool, options, keyring, _wire: wire })
     }
 
     /// The everyday pool.

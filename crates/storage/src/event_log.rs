@@ -33,7 +33,7 @@ pub struct EventRecord {
     pub subject: Option<String>,
     /// The project it belongs to.
     pub project: Option<String>,
-    /// Events with one key to one webhook arrive in order.
+    /// The producer's ordering key, kept with the event; deliveries are not ordered by it.
     pub ordering_key: Option<String>,
     /// When it happened, as its producer says.
     pub occurred_at: Timestamp,

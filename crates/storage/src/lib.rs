@@ -22,6 +22,7 @@ pub mod snapshot;
 pub mod spread;
 pub mod tenants;
 pub mod webhooks;
+mod wire;
 
 pub use connect::{Config, Database, Pooled, Transaction};
 pub use error::Error;

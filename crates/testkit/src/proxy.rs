@@ -77,6 +77,8 @@ struct State {
     /// How many connections are still to lose an answer.
     to_swallow: AtomicU32,
     swallowed: AtomicU32,
+    /// How many connections were served so far.
+    served: AtomicU32,
 }
 
 impl State {
@@ -104,6 +106,7 @@ impl Proxy {
             cuts: watch::Sender::default(),
             to_swallow: AtomicU32::default(),
             swallowed: AtomicU32::default(),
+            served: AtomicU32::default(),
         });
         let mut listening = JoinSet::new();
         listening.spawn(listen(listener, Arc::clone(&state)));
@@ -140,6 +143,11 @@ impl Proxy {
         self.state.to_swallow.store(answers, Ordering::SeqCst);
     }
 
+    /// How many connections were served so far.
+    pub fn served(&self) -> u32 {
+        self.state.served.load(Ordering::SeqCst)
+    }
+
     /// How many answers were lost so far.
     pub fn swallowed(&self) -> u32 {
         self.state.swallowed.load(Ordering::SeqCst)
@@ -153,6 +161,7 @@ async fn listen(listener: TcpListener, state: Arc<State>) {
             let _reset = client.set_zero_linger();
             continue;
         }
+        state.served.fetch_add(1, Ordering::SeqCst);
         connections.spawn(serve(client, Arc::clone(&state)));
         while connections.try_join_next().is_some() {}
     }
@@ -175,8 +184,10 @@ async fn serve(mut client: TcpStream, state: Arc<State>) {
         let there = pass(from_client, to_server, Direction::ToServer, &state, &talk);
         let back = pass(from_server, to_client, Direction::ToClient, &state, &talk);
         tokio::select! {
-            ended = async { tokio::try_join!(there, back) } => ended.map(drop),
+            // A cut that comes together with the end of a hold comes first: what was held is lost.
+            biased;
             _ = cuts.changed() => Err(io::ErrorKind::ConnectionReset.into()),
+            ended = async { tokio::try_join!(there, back) } => ended.map(drop),
         }
     };
     if ended.is_err() {

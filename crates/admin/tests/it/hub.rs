@@ -113,7 +113,7 @@ impl Hub {
             ingress_url: "https://in.example/".to_owned(),
             operator_key: Some(operator.clone().into()),
             publisher: publisher.clone(),
-            public_openapi: Some("{}"),
+            public_openapi: "{}",
         });
         let app = std::rc::Rc::new(test::init_service(busbar_admin::application(desk)).await);
         let send = move |request: TestRequest| -> Sent {

@@ -60,7 +60,7 @@ impl Hub {
         scratch::create_database(&self.given.database.url, &self.database).await.context("no database for the run")?;
         let database = parts::database(&self.own, "bench")?;
         migrate::apply(&database).await?;
-        furnish(&database, options, traffic).await?;
+        furnish(&database, traffic).await?;
         database.close().await;
         topology::apply(&parts::broker(&self.own)?).await.context("no queues for the run")?;
 
@@ -138,7 +138,7 @@ fn binaries() -> anyhow::Result<Vec<PathBuf>> {
 }
 
 /// One tenant, its key, its webhooks and its connector.
-async fn furnish(database: &Database, options: &Options, traffic: &Traffic) -> anyhow::Result<()> {
+async fn furnish(database: &Database, traffic: &Traffic) -> anyhow::Result<()> {
     let now = Clock::system().now();
     let tenant = Tenant { id: TenantId::new(now), name: "bench".into(), plan: TenantPlan::Enterprise, created_at: now };
     let mut transaction = database.begin().await?;
@@ -163,7 +163,7 @@ async fn furnish(database: &Database, options: &Options, traffic: &Traffic) -> a
         secret: &keyring.seal(place, &traffic.secret)?,
     };
     connectors::insert(&mut transaction, &connector, now).await?;
-    for number in 0..options.healthy_webhooks() {
+    for number in 0..traffic.webhooks {
         let url = traffic.hook(number);
         subscribe(&mut transaction, keyring, tenant.id, traffic, url, traffic.healthy_type(), now).await?;
     }

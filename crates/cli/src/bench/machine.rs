@@ -90,7 +90,8 @@ impl Look {
     fn since(&self, before: &Self) -> Duration {
         let running: u64 =
             self.ticks.iter().map(|(pid, ticks)| ticks.saturating_sub(*before.ticks.get(pid).unwrap_or(&0))).sum();
-        let gone: u64 = before.ticks.iter().filter(|(pid, _)| !self.ticks.contains_key(pid)).map(|(_, ticks)| ticks).sum();
+        let gone: u64 =
+            before.ticks.iter().filter(|(pid, _)| !self.ticks.contains_key(pid)).map(|(_, ticks)| ticks).sum();
         let ended = (self.ended - before.ended.min(self.ended)).saturating_sub(gone);
         TICK * u32::try_from(running + ended).unwrap_or(u32::MAX)
     }
@@ -98,7 +99,9 @@ impl Look {
 
 /// The PostgreSQL server that a URL names.
 pub(super) fn postgres(url: &str) -> Watched {
-    let who = local_port(url, 5_432).and_then(|port| listener(port).or_else(only_postmaster)).map_or(Who::Unknown, Who::Family);
+    let who = local_port(url, 5_432)
+        .and_then(|port| listener(port).or_else(only_postmaster))
+        .map_or(Who::Unknown, Who::Family);
     Watched { name: "PostgreSQL", who }
 }
 

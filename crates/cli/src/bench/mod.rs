@@ -45,7 +45,7 @@ pub(crate) struct Options {
     #[arg(long, value_enum, default_value_t = Path::Events)]
     path: Path,
     /// No webhook, so that events are only accepted.
-    #[arg(long, conflicts_with_all = ["webhooks", "blackhole_share", "pairs", "raw"])]
+    #[arg(long, conflicts_with_all = ["webhooks", "blackhole_share", "pairs"])]
     accept_only: bool,
     /// The share of the events, 0 to 0.9, that is owed to a receiver which never answers.
     #[arg(long, default_value_t = 0.0, value_parser = share)]
@@ -109,23 +109,23 @@ async fn single(options: &Options, settings: &Settings) -> anyhow::Result<bool> 
 
 /// Measures one round through a hub that is made for it and goes with it, whatever happens.
 async fn through_a_hub(options: &Options, settings: &Settings, plan: &Plan, is_silent: bool) -> anyhow::Result<Round> {
-    let traffic = Traffic::new(options, plan, is_silent)?;
+    let traffic = Traffic::new(options, plan, options.healthy_webhooks(), is_silent)?;
     let mut hub = Hub::prepare(settings)?;
-    let work = async {
+    let work = Box::pin(async {
         hub.start(options, &traffic).await?;
         round::measure(options, plan, &traffic, &hub).await
-    };
+    });
     let measured = tokio::select! {
         measured = work => measured,
         asked = tokio::signal::ctrl_c() => asked.context("Ctrl-C").and_then(|()| Err(anyhow::anyhow!("interrupted"))),
     };
-    hub.remove().await;
+    Box::pin(hub.remove()).await;
     measured
 }
 
 /// The same generator straight into the same receiver.
 async fn raw(options: &Options, plan: &Plan) -> anyhow::Result<Round> {
-    let traffic = Traffic::new(options, plan, false)?;
+    let traffic = Traffic::new(options, plan, 1, false)?;
     let work = round::measure_raw(options, plan, &traffic);
     tokio::select! {
         measured = work => Ok(measured),

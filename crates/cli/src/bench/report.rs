@@ -12,6 +12,9 @@ use crate::bench::pairs::{Pair, median};
 use crate::bench::round::Round;
 use crate::bench::{Options, Path};
 
+/// Reads one figure of a round.
+type Figure = fn(&Round) -> String;
+
 const MIB: u64 = 1_024 * 1_024;
 
 /// Prints a single round, and the ceiling beside it.
@@ -50,7 +53,9 @@ pub(super) fn pairs(options: &Options, pairs: &[Pair]) -> io::Result<()> {
     let mut text = format!("\nmedian of the ratios of {} pairs: {ratio:.2}\n\n", pairs.len());
     for (number, pair) in pairs.iter().enumerate() {
         for (kind, round) in [("answering", &pair.answering), ("silent", &pair.silent)] {
-            let _ = writeln!(text, "{:>2} {kind:<10} {}", number + 1, ledger(&round.verdict));
+            let holes = thousands(round.swallowed);
+            let _ =
+                writeln!(text, "{:>2} {kind:<10} {}, black hole requests {holes}", number + 1, ledger(&round.verdict));
         }
     }
     print(&text)
@@ -59,7 +64,7 @@ pub(super) fn pairs(options: &Options, pairs: &[Pair]) -> io::Result<()> {
 fn table(options: &Options, round: &Round, raw: Option<&Round>) -> String {
     let mut text = headline(options);
     let _ = writeln!(text, "\n{:<28}{:>14}{:>14}", "", "hub", if raw.is_some() { "raw" } else { "" });
-    let rows: [(&str, fn(&Round) -> String); 6] = [
+    let rows: [(&str, Figure); 6] = [
         ("accepted per second", |round| rate(round.accepted_per_second)),
         ("acknowledged p50 ms", |round| milliseconds(round.ack.p50)),
         ("acknowledged p99 ms", |round| milliseconds(round.ack.p99)),
@@ -133,7 +138,8 @@ fn cost_row(cost: &Cost, events: u64) -> String {
 }
 
 fn ledger(verdict: &Verdict) -> String {
-    let Verdict { attempted, acked, delivered, lost, duplicated, relabelled, unexpected, corrupt, recovered } = *verdict;
+    let Verdict { attempted, acked, delivered, lost, duplicated, relabelled, unexpected, corrupt, recovered } =
+        *verdict;
     let figures = [
         ("attempted", attempted),
         ("acked", acked),
@@ -169,6 +175,7 @@ fn object(round: &Round) -> Value {
             "max_ms": latency.max.as_secs_f64() * 1e3,
         })
     };
+    let answer = |(status, count): (&u16, &u64)| json!({ "status": status, "count": count });
     let cost = |cost: &Cost| {
         let cpu = cost.cpu.map(|cpu| micros_per(cpu, verdict.acked));
         json!({ "process": cost.name, "cpu_us_per_event": cpu, "peak_bytes": cost.memory })
@@ -181,7 +188,7 @@ fn object(round: &Round) -> Value {
         "cpu_us_per_event": total(round).map(|cpu| micros_per(cpu, verdict.acked)),
         "processes": round.costs.iter().map(cost).collect::<Vec<_>>(),
         "generator_and_receiver": cost(&round.own),
-        "answers": round.outcome.answers.iter().map(|(status, count)| json!({ "status": status, "count": count })).collect::<Vec<_>>(),
+        "answers": round.outcome.answers.iter().map(answer).collect::<Vec<_>>(),
         "unanswered": round.outcome.unanswered,
         "black_hole_requests": round.swallowed,
         "ledger": {

@@ -84,7 +84,7 @@ pub(super) async fn measure(options: &Options, plan: &Plan, traffic: &Traffic, h
     let _ = traffic.ledger.settle(plan.measured(), PATIENCE).await;
     let costs = watched.iter().zip(&before).map(|(watched, before)| watched.cost(before)).collect();
     let own = own.cost(&own_before);
-    Ok(sum_up(options, plan, traffic, outcome, costs, own))
+    Ok(sum_up(plan, traffic, outcome, costs, own))
 }
 
 /// Measures the same load straight into the receiver.
@@ -96,7 +96,7 @@ pub(super) async fn measure_raw(options: &Options, plan: &Plan, traffic: &Traffi
     let before = own.look();
     let outcome = load(plan.measured()).run(compose, &traffic.ledger).await;
     let own = own.cost(&before);
-    sum_up(options, plan, traffic, outcome, Vec::new(), own)
+    sum_up(plan, traffic, outcome, Vec::new(), own)
 }
 
 fn load(options: &Options, target: std::net::SocketAddr, events: Range<u64>) -> Load {
@@ -110,19 +110,12 @@ fn load(options: &Options, target: std::net::SocketAddr, events: Range<u64>) -> 
     }
 }
 
-fn sum_up(
-    options: &Options,
-    plan: &Plan,
-    traffic: &Traffic,
-    outcome: Outcome,
-    costs: Vec<Cost>,
-    own: Cost,
-) -> Round {
+fn sum_up(plan: &Plan, traffic: &Traffic, outcome: Outcome, costs: Vec<Cost>, own: Cost) -> Round {
     let (ledger, range) = (&traffic.ledger, plan.measured());
     let mut verdict = ledger.check(range.clone());
     // What warming up has lost is lost too.
     verdict.lost += ledger.check(0..range.start).lost;
-    let webhooks = options.healthy_webhooks().max(1) as u64;
+    let webhooks = traffic.webhooks.max(1) as u64;
     Round {
         outcome,
         ack: Latency::of(ledger.ack_times(range.clone())),

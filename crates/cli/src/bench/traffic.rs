@@ -29,6 +29,7 @@ pub(super) struct Traffic {
     payload: Payload,
     /// Of a thousand events, so many go to the black hole.
     hole_mills: u64,
+    pub(super) webhooks: usize,
     pub(super) ledger: Arc<Ledger>,
     pub(super) receiver: Receiver,
     pub(super) key: ApiKey,
@@ -38,12 +39,12 @@ pub(super) struct Traffic {
 }
 
 impl Traffic {
-    /// A receiver and an empty ledger; with `is_silent` the black hole never answers, otherwise it is like the rest.
-    pub(super) fn new(options: &Options, plan: &Plan, is_silent: bool) -> anyhow::Result<Self> {
+    /// A receiver and an empty ledger for so many healthy webhooks; with `is_silent` the black hole never answers, otherwise it is like the rest.
+    pub(super) fn new(options: &Options, plan: &Plan, webhooks: usize, is_silent: bool) -> anyhow::Result<Self> {
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share is 0 to 0.9")]
         let hole_mills = (options.blackhole_share * 1_000.0).round() as u64;
         let payload = Payload::new((options.payload_bytes as usize).saturating_sub(frame_length(options.path)));
-        let ledger = Arc::new(Ledger::new(usize::try_from(plan.total())?, options.healthy_webhooks()));
+        let ledger = Arc::new(Ledger::new(usize::try_from(plan.total())?, webhooks));
         let secret = Secret::generate();
         let swallowed = Arc::new(AtomicU64::new(0));
         let checker = Checker {
@@ -60,7 +61,18 @@ impl Traffic {
         let hole = if is_silent { Answer::BlackHole } else { Answer::status(200) };
         let receiver = Receiver::start(loopback(), script.on(HOLE, vec![Step::new(hole)]))?;
         let (key, connector) = (ApiKey::generate("bench"), ConnectorId::new(Clock::system().now()));
-        Ok(Self { path: options.path, payload, hole_mills, ledger, receiver, key, connector, secret, swallowed })
+        Ok(Self {
+            path: options.path,
+            webhooks,
+            payload,
+            hole_mills,
+            ledger,
+            receiver,
+            key,
+            connector,
+            secret,
+            swallowed,
+        })
     }
 
     /// How the bodies are shaped that the receiver gets.
@@ -120,7 +132,8 @@ impl Traffic {
             Path::Events | Path::Ptw => format!("X-Api-Key: {}", self.key.expose()),
             Path::Erpops => format!("X-ERPOps-Connector-Id: {}", self.connector),
         };
-        let head = format!("POST {door} HTTP/1.1\r\nHost: {target}\r\nContent-Type: application/json\r\n{credential}\r\n");
+        let head =
+            format!("POST {door} HTTP/1.1\r\nHost: {target}\r\nContent-Type: application/json\r\n{credential}\r\n");
         let (connector, now, key) = (self.connector, wire_time(Clock::system().now()), self.secret.text_key());
         Arc::new(move |event, out| {
             let kind = kinds[usize::from(is_hole(event, hole_mills))];
@@ -151,7 +164,8 @@ impl Traffic {
     /// The same payloads straight to the receiver.
     pub(super) fn straight(&self) -> Compose {
         let (payload, secret) = (self.payload.clone(), self.secret.webhook_key());
-        let head = format!("POST /hook/0 HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\n", self.receiver.addr());
+        let head =
+            format!("POST /hook/0 HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\n", self.receiver.addr());
         let timestamp = Clock::system().now().timestamp().to_string();
         Arc::new(move |event, out| {
             let mut body = Vec::with_capacity(payload.length() + 64);
@@ -224,7 +238,8 @@ impl Checker {
     }
 
     fn is_signed(&self, request: &Request<'_>) -> bool {
-        let header = |name| request.headers.get(name).and_then(|value| std::str::from_utf8(value).ok()).unwrap_or_default();
+        let header =
+            |name| request.headers.get(name).and_then(|value| std::str::from_utf8(value).ok()).unwrap_or_default();
         let [id, timestamp, signature] = ["webhook-id", "webhook-timestamp", "webhook-signature"].map(header);
         let now = self.clock.now();
         let is_standard = verify_standard(&self.secret, id, timestamp, signature, request.body, now).is_ok();
@@ -244,7 +259,10 @@ mod tests {
     fn the_black_holes_share_is_spread_evenly() {
         assert_eq!((0..1_000).filter(|event| is_hole(*event, 0)).count(), 0);
         for mills in [1, 333, 500, 900] {
-            assert_eq!((0..10_000).filter(|event| is_hole(*event, mills)).count(), 10 * usize::try_from(mills).unwrap());
+            assert_eq!(
+                (0..10_000).filter(|event| is_hole(*event, mills)).count(),
+                10 * usize::try_from(mills).unwrap()
+            );
         }
         assert_eq!((0..10).filter(|event| is_hole(*event, 500)).count(), 5);
     }

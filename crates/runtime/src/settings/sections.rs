@@ -57,11 +57,11 @@ section! {
     Broker {
         /// Where RabbitMQ is: `amqp://` or `amqps://user:password@host:port/vhost`, the vhost percent-encoded.
         url: SecretString,
-        /// The prefix of every exchange and queue; 1 to 40 of `a-z 0-9 _ . -`.
+        /// The prefix of every queue; 1 to 40 of `a-z 0-9 _ . -`.
         namespace: String,
         /// The type of every queue: `classic` on a single node, `quorum` on a cluster.
         queue_type: QueueType,
-        /// From this many ready deliveries in a queue on, the door answers that it is busy; deliveries.
+        /// From this many waiting ids in a queue on, only the scheduler publishes to it, tenants in turn; ids.
         backlog_limit: u32,
     }
 }
@@ -99,7 +99,7 @@ section! {
         listen: SocketAddr,
         /// The address of `/livez`, `/readyz` and `/metrics`; never public.
         ops_listen: SocketAddr,
-        /// The platform operator's key, good for every tenant; without it nobody can create tenants.
+        /// A key of the platform's operator, good for every tenant, beside those that `busbar keys` makes.
         operator_key: Option<SecretString>,
     }
 }

@@ -159,13 +159,7 @@ impl Work {
     }
 
     /// Sends a request once; answers whether it was answered with 2xx.
-    async fn attempt(
-        &self,
-        slot: &mut Option<Exchange>,
-        request: &[u8],
-        event: u64,
-        outcome: &mut Outcome,
-    ) -> bool {
+    async fn attempt(&self, slot: &mut Option<Exchange>, request: &[u8], event: u64, outcome: &mut Outcome) -> bool {
         let sending = async {
             let mut exchange = match slot.take() {
                 Some(exchange) => exchange,
@@ -176,19 +170,15 @@ impl Work {
             *slot = keeps_open.then_some(exchange);
             Some(status)
         };
-        match tokio::time::timeout(self.load.timeout, sending).await {
-            Ok(Some(status)) => {
-                *outcome.answers.entry(status).or_default() += 1;
-                let is_acked = (200..300).contains(&status);
-                if is_acked {
-                    self.ledger.acked(event, Instant::now());
-                }
-                is_acked
-            }
-            Ok(None) | Err(_) => {
-                outcome.unanswered += 1;
-                false
-            }
+        let Ok(Some(status)) = tokio::time::timeout(self.load.timeout, sending).await else {
+            outcome.unanswered += 1;
+            return false;
+        };
+        *outcome.answers.entry(status).or_default() += 1;
+        let is_acked = (200..300).contains(&status);
+        if is_acked {
+            self.ledger.acked(event, Instant::now());
         }
+        is_acked
     }
 }

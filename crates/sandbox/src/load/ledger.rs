@@ -118,9 +118,9 @@ impl Ledger {
     pub fn delivered(&self, delivery: &Delivery<'_>) {
         let known = delivery.event.and_then(|number| Some((self.event(number)?, usize::try_from(number).ok()?)));
         let webhook = delivery.webhook.filter(|webhook| *webhook < self.webhooks);
-        let owed = known.zip(webhook).filter(|((event, _), _)| {
-            event.sent.load(Ordering::Relaxed) > 0 && !event.waived.load(Ordering::Relaxed)
-        });
+        let owed = known
+            .zip(webhook)
+            .filter(|((event, _), _)| event.sent.load(Ordering::Relaxed) > 0 && !event.waived.load(Ordering::Relaxed));
         let Some(((_, number), webhook)) = owed else {
             self.unexpected.fetch_add(1, Ordering::Relaxed);
             return;
@@ -248,9 +248,9 @@ fn between(start: &AtomicU64, end: &AtomicU64) -> Option<u64> {
 
 /// FNV-1a, never 0: tells message ids apart, no more.
 fn digest(bytes: &[u8]) -> u64 {
-    let mixed = bytes.iter().fold(0xcbf2_9ce4_8422_2325_u64, |mixed, byte| {
-        (mixed ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
-    });
+    let mixed = bytes
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |mixed, byte| (mixed ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3));
     mixed.max(1)
 }
 

@@ -73,7 +73,8 @@ fn hidden(file: &str, source: &str) -> Vec<String> {
     for (at, _) in source.match_indices("sqlx::query") {
         let Some((_, argument)) = source[at..].split_once('(') else { continue };
         let argument = argument.trim_start();
-        let name: String = argument.chars().take_while(|letter| letter.is_ascii_uppercase() || *letter == '_').collect();
+        let name: String =
+            argument.chars().take_while(|letter| letter.is_ascii_uppercase() || *letter == '_').collect();
         let constant = !name.is_empty() && source.contains(&format!("const {name}: &str = \""));
         if !argument.starts_with('"') && !constant {
             let line = source[..at].lines().count();
@@ -124,7 +125,7 @@ async fn prepare(connection: &mut PgConnection, text: &str, time: Option<usize>)
 /// it is always the time, which stands beside nulls and in comparisons with itself.
 async fn refusal(connection: &mut PgConnection, statement: &Statement) -> Option<String> {
     let error = prepare(connection, &statement.text, None).await.err()?;
-    let code = error.as_database_error().and_then(|error| error.code()).unwrap_or_default().into_owned();
+    let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code).unwrap_or_default().into_owned();
     // Ambiguous parameter, indeterminate type, type mismatch.
     if ["42P08", "42P18", "42804"].contains(&code.as_str()) {
         for number in 1..=parameters(&statement.text) {

@@ -27,10 +27,13 @@ fn line_of(key: &Key) -> String {
     format!("| `{}` | {default} | {} |", key.variable, key.meaning)
 }
 
-fn bad_settings(keys: &[Key], document: &File) -> Vec<String> {
+fn undocumented_settings(keys: &[Key], document: &File) -> Vec<String> {
     let lines: Vec<&str> = document.text.lines().collect();
     let missing = keys.iter().map(line_of).filter(|line| !lines.contains(&line.as_str()));
-    let missing = missing.map(|line| format!("{} lacks the line\n{line}", document.path));
+    missing.map(|line| format!("{} lacks the line\n{line}", document.path)).collect()
+}
+
+fn invented_settings(keys: &[Key], document: &File) -> Vec<String> {
     let is_name = |letter: char| letter.is_ascii_uppercase() || letter.is_ascii_digit() || letter == '_';
     let named = document.text.split(|letter| !is_name(letter)).filter(|word| word.starts_with("BUSBAR_"));
     let known = |word: &&str| {
@@ -38,7 +41,16 @@ fn bad_settings(keys: &[Key], document: &File) -> Vec<String> {
         setting == "BUSBAR_SECTION__KEY" || keys.iter().any(|key| key.variable == setting || key.variable == **word)
     };
     let unknown = named.filter(|word| word.contains("__") && !known(word));
-    missing.chain(unknown.map(|word| format!("{} names {word}, which is no setting", document.path))).collect()
+    unknown.map(|word| format!("{} names {word}, which is no setting", document.path)).collect()
+}
+
+/// `docs`, and the page at the top where there is one.
+fn all_documents() -> Vec<File> {
+    let mut documents = files("docs", ".md");
+    if root().join("README.md").exists() {
+        documents.push(read("README.md"));
+    }
+    documents
 }
 
 /// Relative links that lead nowhere; `exists` is asked for paths from the root.
@@ -48,7 +60,8 @@ fn dead_links(documents: &[File], exists: impl Fn(&Path) -> bool) -> Vec<String>
         let folder = Path::new(&document.path).parent().unwrap_or(Path::new(""));
         for link in document.text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
             let path = link.split('#').next().unwrap_or_default();
-            if !path.is_empty() && !link.contains("://") && !link.starts_with("mailto:") && !exists(&folder.join(path)) {
+            if !path.is_empty() && !link.contains("://") && !link.starts_with("mailto:") && !exists(&folder.join(path))
+            {
                 broken.push(format!("{} links to {link}, which is not there", document.path));
             }
         }
@@ -77,23 +90,22 @@ fn every_room_is_on_the_map() {
 #[test]
 fn every_setting_is_documented_and_no_other() {
     let keys = Settings::keys();
-    hold(&bad_settings(&keys, &read("docs/configuration.md")));
+    hold(&undocumented_settings(&keys, &read("docs/configuration.md")));
+    hold(&all_documents().iter().flat_map(|document| invented_settings(&keys, document)).collect::<Vec<_>>());
+
     let mut text: String = keys.iter().map(|key| line_of(key) + "\n").collect();
     text += "`BUSBAR_SECTION__KEY_FILE`, such as `BUSBAR_DATABASE__URL_FILE`, and `BUSBAR_CONFIG`.";
-    hold(&bad_settings(&keys, &File::new("settings.md", &text)));
-    let invented = text.clone() + "`BUSBAR_BROKER__SPEED`";
-    seen_to_fail(&bad_settings(&keys, &File::new("settings.md", &invented)), "BUSBAR_BROKER__SPEED");
+    hold(&undocumented_settings(&keys, &File::new("settings.md", &text)));
+    hold(&invented_settings(&keys, &File::new("settings.md", &text)));
+    let invented = File::new("settings.md", "`BUSBAR_BROKER__SPEED`");
+    seen_to_fail(&invented_settings(&keys, &invented), "BUSBAR_BROKER__SPEED");
     let outdated = text.replace("| `BUSBAR_SCHEDULER__TICK_MS` | `500` |", "| `BUSBAR_SCHEDULER__TICK_MS` | `250` |");
-    seen_to_fail(&bad_settings(&keys, &File::new("settings.md", &outdated)), "BUSBAR_SCHEDULER__TICK_MS");
+    seen_to_fail(&undocumented_settings(&keys, &File::new("settings.md", &outdated)), "BUSBAR_SCHEDULER__TICK_MS");
 }
 
 #[test]
 fn every_link_leads_somewhere() {
-    let mut documents = files("docs", ".md");
-    if root().join("README.md").exists() {
-        documents.push(read("README.md"));
-    }
-    hold(&dead_links(&documents, |path| root().join(path).exists()));
+    hold(&dead_links(&all_documents(), |path| root().join(path).exists()));
     let document = File::new("docs/a.md", "[here](b.md#part) [there](https://example.com) [up](#top) [gone](../c.md)");
     seen_to_fail(&dead_links(&[document], |path| path == Path::new("docs/b.md")), "c.md");
 }

@@ -38,6 +38,7 @@ fn every_library_has_its_reason() {
     let manifest = read("Cargo.toml");
     assert!(!is_empty(&manifest), "the manifest is not where it was");
     hold(&unexplained(&manifest));
-    let manifest = "[workspace.dependencies]\n# Ours.\nbusbar-domain = 1\n# Wake-ups.\nprost = 1\nprost-build = 1\nlapin = 1\n";
+    let manifest =
+        "[workspace.dependencies]\n# Ours.\nbusbar-domain = 1\n# Wake-ups.\nprost = 1\nprost-build = 1\nlapin = 1\n";
     seen_to_fail(&unexplained(&File::new("Cargo.toml", manifest)), "lapin");
 }

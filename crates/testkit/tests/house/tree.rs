@@ -93,7 +93,10 @@ pub(crate) fn packages() -> Vec<Package> {
     list(&metadata["packages"])
         .iter()
         .map(|package| Package {
-            room: text(&package["name"]).strip_prefix("busbar-").expect("packages are called busbar-<folder>").to_owned(),
+            room: text(&package["name"])
+                .strip_prefix("busbar-")
+                .expect("packages are called busbar-<folder>")
+                .to_owned(),
             dependencies: list(&package["dependencies"]).iter().map(dependency).collect(),
         })
         .collect()

@@ -22,7 +22,9 @@ fn in_schema(migrations: &[File], table: &str, column: &str) -> Words {
     let made = text.split(&format!("create table {table} (")).nth(1).unwrap_or_default();
     let made = made.split("\n);").next().unwrap_or_default();
     let list = made.split(&format!("check ({column} in (")).nth(1).and_then(|rest| rest.split(')').next());
-    words(list.unwrap_or_default().split(',').map(|word| word.trim().trim_matches('\'')).filter(|word| !word.is_empty()))
+    words(
+        list.unwrap_or_default().split(',').map(|word| word.trim().trim_matches('\'')).filter(|word| !word.is_empty()),
+    )
 }
 
 /// The states of the diagram below the heading `## <title>`.
