@@ -44,7 +44,8 @@ impl Api {
         body: Bytes,
     ) -> anyhow::Result<Reply> {
         let url = format!("{}{path}", self.base);
-        let target = Target::parse(&url, self.egress.policy()).map_err(|refusal| anyhow::anyhow!("{url}: {refusal}"))?;
+        let target =
+            Target::parse(&url, self.egress.policy()).map_err(|refusal| anyhow::anyhow!("{url}: {refusal}"))?;
         let mut map = HeaderMap::new();
         map.insert(HeaderName::from_static("content-type"), HeaderValue::from_static("application/json"));
         if let Some(key) = &self.key {

@@ -23,12 +23,15 @@ use crate::{keys, say};
 #[derive(clap::Args)]
 pub(crate) struct Options {
     /// Where the environment file is written, for a shell to source.
-    #[arg(long, default_value = ".busbar/env")]
+    #[arg(long, default_value = ENV_FILE)]
     env_file: PathBuf,
     /// Where the sandbox listens.
     #[arg(long, default_value = "http://127.0.0.1:8090")]
     sandbox: String,
 }
+
+/// Where `scripts/up` keeps the environment file.
+pub(crate) const ENV_FILE: &str = ".busbar/env";
 
 /// How long a delivery may take before the demo gives up.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -72,7 +75,10 @@ pub(crate) async fn run(options: &Options, settings: &Settings) -> anyhow::Resul
     let api = Api::new(&admin, None)?;
     let operator = demo.operator(&api, settings).await?;
     let tenant = demo.tenant(&operator).await?;
-    let secrets = [demo.hook(&tenant, &options.sandbox, &HOOKS[0]).await?, demo.hook(&tenant, &options.sandbox, &HOOKS[1]).await?];
+    let secrets = [
+        demo.hook(&tenant, &options.sandbox, &HOOKS[0]).await?,
+        demo.hook(&tenant, &options.sandbox, &HOOKS[1]).await?,
+    ];
     let (connector, connector_secret) = demo.connector(&tenant).await?;
     for (name, value) in [
         ("BUSBAR_INGRESS_URL", ingress.as_str()),
@@ -194,7 +200,8 @@ impl Demo {
     async fn operation(&self, door: &Api, connector: &str, key: &Secret, secret: &Secret) -> anyhow::Result<()> {
         let now = Clock::system().now();
         // In letters, since a long number is masked on its way out.
-        let letters = now.timestamp_millis().to_string().bytes().map(|digit| char::from(digit - b'0' + b'A')).collect::<String>();
+        let letters =
+            now.timestamp_millis().to_string().bytes().map(|digit| char::from(digit - b'0' + b'A')).collect::<String>();
         let job = format!("PSFT_PAYROLL_BATCH_{letters}");
         let body = json!({
             "connector_id": connector, "event_type": "integration.failed", "timestamp": wire_time(now),
@@ -212,7 +219,10 @@ impl Demo {
         let call = self.arrived(HOOKS[1].path, &job).await?;
         verify_call(secret, &call)?;
         say(format_args!("  delivered in {} ms: {}", began.elapsed().as_millis(), body_of(&call)?));
-        say(format_args!("  webhook-signature: {} is right", call["headers"]["webhook-signature"].as_str().unwrap_or("")));
+        say(format_args!(
+            "  webhook-signature: {} is right",
+            call["headers"]["webhook-signature"].as_str().unwrap_or("")
+        ));
         Ok(())
     }
 
@@ -222,7 +232,9 @@ impl Demo {
         loop {
             let calls = self.sandbox.json(Method::GET, &format!("/_sandbox/requests?path={path}"), None).await?;
             let calls = calls.as_array().map(Vec::as_slice).unwrap_or_default();
-            if let Some(call) = calls.iter().rev().find(|call| call["body"].as_str().is_some_and(|body| body.contains(mark))) {
+            if let Some(call) =
+                calls.iter().rev().find(|call| call["body"].as_str().is_some_and(|body| body.contains(mark)))
+            {
                 return Ok(call.clone());
             }
             anyhow::ensure!(
@@ -250,7 +262,8 @@ fn text(value: &Value, name: &str) -> anyhow::Result<String> {
     value[name].as_str().map(str::to_owned).with_context(|| format!("the answer has no {name}: {value}"))
 }
 
-fn read(path: &Path) -> BTreeMap<String, String> {
+/// What an environment file says; nothing if there is none.
+pub(crate) fn read(path: &Path) -> BTreeMap<String, String> {
     let text = std::fs::read_to_string(path).unwrap_or_default();
     let pairs = text.lines().filter_map(|line| line.split_once('='));
     pairs.map(|(name, value)| (name.to_owned(), value.trim_matches('\'').to_owned())).collect()

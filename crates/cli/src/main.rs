@@ -80,14 +80,14 @@ fn run(command: Command, settings: Settings) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no runtime")?;
     runtime.block_on(async {
         match command {
-            Command::Up => up::run(settings).await?,
+            Command::Up => Box::pin(up::run(settings)).await?,
             Command::Migrate => schema::migrate(&settings).await?,
             Command::Topology(options) => topology::run(&options, &settings).await?,
             Command::Keys(options) => keys::run(&options, &settings).await?,
             Command::Events(options) => send::events(&options).await?,
             Command::Deliveries(options) => send::deliveries(&options).await?,
             Command::Listen(options) => return listen::run(&options).await,
-            Command::Bench(options) => return bench::run(options).await,
+            Command::Bench(options) => return Box::pin(bench::run(options, settings)).await,
             Command::Demo(options) => demo::run(&options, &settings).await?,
             Command::Openapi(options) => return openapi::run(&options),
         }

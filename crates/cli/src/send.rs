@@ -1,11 +1,13 @@
 //! `busbar events send` and `busbar deliveries list`: what an integrator does first.
 
+use std::path::Path;
+
 use anyhow::Context as _;
 use busbar_egress::Method;
 use serde_json::{Value, json};
 
 use crate::api::Api;
-use crate::say;
+use crate::{demo, say};
 
 #[derive(clap::Args)]
 pub(crate) struct Options {
@@ -33,7 +35,10 @@ struct Access {
 
 impl Access {
     fn api(&self, base: &str) -> anyhow::Result<Api> {
-        let key = self.key.as_deref().context("an API key is needed: --key, or BUSBAR_ADMIN_KEY from .busbar/env")?;
+        let demo = demo::read(Path::new(demo::ENV_FILE));
+        let key = self.key.as_ref().or_else(|| demo.get("BUSBAR_ADMIN_KEY"));
+        let key =
+            key.context("an API key is needed: --key, or BUSBAR_ADMIN_KEY in the environment or in .busbar/env")?;
         Api::new(base, Some(key))
     }
 }
@@ -115,7 +120,7 @@ pub(crate) async fn deliveries(options: &DeliveryOptions) -> anyhow::Result<()> 
             let mut path = format!("/api/v1/deliveries?limit={limit}");
             for (name, value) in [("status", status), ("webhook", webhook)] {
                 if let Some(value) = value {
-                    path.push_str(&format!("&{name}={value}"));
+                    path.extend(["&", name, "=", value]);
                 }
             }
             let answer = api.json(Method::GET, &path, None).await?;

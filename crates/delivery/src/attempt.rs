@@ -96,7 +96,7 @@ async fn call(job: &Job, egress: &Egress, now: Timestamp) -> Result {
     let headers = headers(job, &body, now);
     let deadline = endpoint.webhook.timeout.min(job.route.longest);
     match egress.post(Outgoing { target, headers, body: body.into(), deadline }).await {
-        Ok(answer) => answered(answer, now),
+        Ok(answer) => answered(&answer, now),
         Err(failure) => {
             let refused = failure.class == FailureClass::Refused;
             Result {
@@ -140,7 +140,7 @@ fn trace_of(job: &Job) -> TraceContext {
     telemetry::traceparent_of(&span).and_then(|own| TraceContext::parse(&own)).unwrap_or_else(|| parent.child())
 }
 
-fn answered(answer: Answer, now: Timestamp) -> Result {
+fn answered(answer: &Answer, now: Timestamp) -> Result {
     let asked = answer.retry_after.as_deref().and_then(|text| retry_after(text, now));
     let outcome = Outcome::of_status(answer.status, asked);
     let delivered = outcome == Outcome::Delivered;

@@ -32,7 +32,7 @@ const HORIZON: Duration = Duration::from_secs(2);
 /// How many may be in flight before anything is known of the receiver.
 const FIRST: f64 = 8.0;
 /// The longest that a refused delivery waits before it is offered again.
-const LONGEST_WAIT: Duration = Duration::from_secs(600);
+const LONGEST_WAIT: Duration = Duration::from_mins(10);
 /// The shortest.
 const SHORTEST_WAIT: Duration = Duration::from_secs(1);
 

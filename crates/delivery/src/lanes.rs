@@ -65,7 +65,7 @@ struct Slot {
 }
 
 /// How long a lane that holds nothing is remembered.
-const MEMORY: Duration = Duration::from_secs(120);
+const MEMORY: Duration = Duration::from_mins(2);
 
 impl Lanes {
     pub(crate) fn new(rules: Rules, most_held: usize, longest: Duration) -> Self {
@@ -90,7 +90,8 @@ impl Lanes {
         }
         slot.used_at = now;
         let mut rules = self.rules;
-        rules.most_in_flight = endpoint.webhook.max_in_flight.map_or(rules.most_in_flight, |most| most.min(rules.most_in_flight));
+        rules.most_in_flight =
+            endpoint.webhook.max_in_flight.map_or(rules.most_in_flight, |most| most.min(rules.most_in_flight));
         let trusted = slot.lane.is_trusted();
         // A lane always has room for one, so that it can prove itself.
         let crowded = !trusted && self.held_untrusted >= self.most_held / 2 && slot.lane.held() > 0;

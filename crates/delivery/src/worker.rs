@@ -260,8 +260,8 @@ impl Intake {
         };
         let now = self.worker.0.clock.now();
         let claimed = tokio::time::timeout(PATIENCE, claim(&mut open, ids, now)).await;
-        let claimed = claimed
-            .map_err(|_| Error::Connection(std::io::Error::from(std::io::ErrorKind::TimedOut).into()))??;
+        let claimed =
+            claimed.map_err(|_| Error::Connection(std::io::Error::from(std::io::ErrorKind::TimedOut).into()))??;
         *connection = Some(open);
         Ok(claimed)
     }

@@ -280,7 +280,14 @@ mod tests {
         let now = at("2026-01-01T00:00:00Z");
         let headers = Signer::new(Dialect::Standard, &secret, None).headers(Uuid::nil(), "a", now, b"body");
         let check = |body: &[u8], now: Timestamp, signature: &str| {
-            verify_standard(&secret, header(&headers, "webhook-id"), header(&headers, "webhook-timestamp"), signature, body, now)
+            verify_standard(
+                &secret,
+                header(&headers, "webhook-id"),
+                header(&headers, "webhook-timestamp"),
+                signature,
+                body,
+                now,
+            )
         };
         let signature = header(&headers, "webhook-signature");
         assert_eq!(check(b"body", now, signature), Ok(()));

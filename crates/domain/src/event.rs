@@ -18,7 +18,9 @@ pub const MAX_TYPE_LEN: usize = 120;
 
 /// Why a text cannot be an event type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("an event type has 1 to {MAX_TYPE_LEN} characters: letters, digits, '_', '-', '.', ':'; it begins with a letter or digit")]
+#[error(
+    "an event type has 1 to {MAX_TYPE_LEN} characters: letters, digits, '_', '-', '.', ':'; it begins with a letter or digit"
+)]
 pub struct InvalidEventType;
 
 impl EventType {
@@ -121,7 +123,8 @@ mod tests {
 
     #[test]
     fn event_types_are_plain_names() {
-        for good in ["permit_approved", "workorder.created", "erpops.integration.failed", "shopOrder.create.requested"] {
+        for good in ["permit_approved", "workorder.created", "erpops.integration.failed", "shopOrder.create.requested"]
+        {
             assert_eq!(EventType::parse(good).unwrap().as_str(), good);
         }
         for bad in ["", ".x", "a b", "ä", "a\0", &"x".repeat(121), "a/b", "*"] {

@@ -97,9 +97,7 @@ mod tests {
     #[test]
     fn ids_sort_by_the_moment_they_were_made() {
         let start = crate::Clock::system().now();
-        let ids: Vec<_> = (0..2000)
-            .map(|i| EventId::new(start + TimeDelta::microseconds(i)))
-            .collect();
+        let ids: Vec<_> = (0..2000).map(|i| EventId::new(start + TimeDelta::microseconds(i))).collect();
         assert!(ids.windows(2).all(|pair| pair[0].uuid().as_u128() >> 64 <= pair[1].uuid().as_u128() >> 64));
         assert_eq!(ids[0].uuid().get_version_num(), 7);
     }

@@ -35,10 +35,8 @@ impl RetryPolicy {
             .ok()
             .filter(|count| (1..=50).contains(count))
             .ok_or(InvalidRetryPolicy::MaxAttempts)?;
-        let factor = u16::try_from(factor)
-            .ok()
-            .filter(|factor| (1..=10).contains(factor))
-            .ok_or(InvalidRetryPolicy::Factor)?;
+        let factor =
+            u16::try_from(factor).ok().filter(|factor| (1..=10).contains(factor)).ok_or(InvalidRetryPolicy::Factor)?;
         if !(100..=3_600_000).contains(&first_ms) {
             return Err(InvalidRetryPolicy::First);
         }
@@ -91,12 +89,7 @@ impl RetryPolicy {
 /// Twelve attempts over about two and a half days.
 impl Default for RetryPolicy {
     fn default() -> Self {
-        Self {
-            max_attempts: 12,
-            first: Duration::from_secs(5),
-            factor: 4,
-            longest: Duration::from_hours(6),
-        }
+        Self { max_attempts: 12, first: Duration::from_secs(5), factor: 4, longest: Duration::from_hours(6) }
     }
 }
 

@@ -128,11 +128,7 @@ impl Subscriptions {
     }
 
     /// The webhooks that an event is owed to, each once.
-    pub fn owed<'s>(
-        &'s self,
-        kind: &'s EventType,
-        project: Option<&'s Label>,
-    ) -> impl Iterator<Item = WebhookId> + 's {
+    pub fn owed<'s>(&'s self, kind: &'s EventType, project: Option<&'s Label>) -> impl Iterator<Item = WebhookId> + 's {
         let exact = self.exact.get(kind.as_str()).map_or(&[][..], Vec::as_slice);
         let patterned = self
             .patterned

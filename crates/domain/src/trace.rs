@@ -18,11 +18,7 @@ impl TraceContext {
 
     /// A new, unsampled trace.
     pub fn root() -> Self {
-        Self {
-            trace_id: nonzero128().to_be_bytes(),
-            span_id: nonzero64().to_be_bytes(),
-            flags: 0,
-        }
+        Self { trace_id: nonzero128().to_be_bytes(), span_id: nonzero64().to_be_bytes(), flags: 0 }
     }
 
     /// The same trace with a span id of our own.

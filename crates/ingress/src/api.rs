@@ -54,8 +54,7 @@ mod tests {
     fn every_route_is_in_the_document() {
         let document = super::openapi();
         let paths: Vec<_> = document.paths.paths.keys().map(String::as_str).collect();
-        let routes =
-            ["/api/v1/events", "/api/v1/events/batch", "/api/v1/ptw/events", "/functions/v1/receive-event"];
+        let routes = ["/api/v1/events", "/api/v1/events/batch", "/api/v1/ptw/events", "/functions/v1/receive-event"];
         assert_eq!(paths, routes);
     }
 }

@@ -128,7 +128,9 @@ impl EventWriter {
                 }
                 Err(error) if batch.len() == 1 => {
                     tracing::error!(%error, "the database refuses an event");
-                    batch.into_iter().for_each(|entry| entry.answer(Err(Refused::Rejected)));
+                    for entry in batch {
+                        entry.answer(Err(Refused::Rejected));
+                    }
                     return Vec::new();
                 }
                 Err(_) => return halves(restore(batch, &counts, &ids, publication.into_events())),
@@ -136,11 +138,7 @@ impl EventWriter {
         }
     }
 
-    async fn plan(
-        &self,
-        events: Vec<NewEvent>,
-        now: Timestamp,
-    ) -> Result<Publication, (Error, Vec<NewEvent>)> {
+    async fn plan(&self, events: Vec<NewEvent>, now: Timestamp) -> Result<Publication, (Error, Vec<NewEvent>)> {
         let subscriptions = match self.plans.of(events.iter().map(|event| event.tenant)).await {
             Ok(subscriptions) => subscriptions,
             Err(error) => return Err((error, events)),
@@ -286,7 +284,9 @@ impl CallWriter {
                 }
                 Err(error) if batch.len() == 1 => {
                     tracing::error!(%error, "the database refuses a call");
-                    batch.into_iter().for_each(|entry| entry.answer(Err(Refused::Rejected)));
+                    for entry in batch {
+                        entry.answer(Err(Refused::Rejected));
+                    }
                     return Vec::new();
                 }
                 Err(_) => return halves(batch),

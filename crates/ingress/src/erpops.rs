@@ -200,7 +200,8 @@ async fn accept(request: &HttpRequest, door: &Door, payload: web::Payload) -> Re
     let body = body::read(request, payload, limits.body, limits.body_timeout).await.map_err(Refusal::Unreadable)?;
     let now = door.now();
     // Every valid key is tried whatever the first one says, so that the time does not tell which of them is right.
-    let signed = connector.keys(now).fold(false, |signed, key| auth::verify(key, Some(signature), &body).is_ok() | signed);
+    let signed =
+        connector.keys(now).fold(false, |signed, key| auth::verify(key, Some(signature), &body).is_ok() | signed);
     if !signed {
         return Err(Refusal::Signature);
     }

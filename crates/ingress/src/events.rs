@@ -179,11 +179,8 @@ pub(crate) async fn publish_batch(
             Err(problem) => refused.push(Some(problem)),
         }
     }
-    let receipts = if events.is_empty() {
-        Vec::new()
-    } else {
-        door.accept(producer.tenant, events).await.map_err(problem_of)?
-    };
+    let receipts =
+        if events.is_empty() { Vec::new() } else { door.accept(producer.tenant, events).await.map_err(problem_of)? };
     metrics::counter!(metric::ACCEPTED, "route" => "batch").increment(receipts.len() as u64);
     let mut receipts = receipts.into_iter();
     let events = refused.into_iter().map(|problem| match problem {
@@ -290,13 +287,11 @@ fn unreadable(error: &serde_json::Error) -> Problem {
 fn idempotency_key(request: &HttpRequest) -> Result<Option<&str>, Problem> {
     let Some(value) = request.headers().get("idempotency-key") else { return Ok(None) };
     let key = value.to_str().ok().map(|text| text.trim().trim_matches('"'));
-    match key.filter(|key| (1..=200).contains(&key.len())) {
-        Some(key) => Ok(Some(key)),
-        None => {
-            let detail = "Idempotency-Key has 1 to 200 visible ASCII characters.";
-            Err(Problem::bad_request("INVALID_IDEMPOTENCY_KEY", detail))
-        }
-    }
+    let key = key.filter(|key| (1..=200).contains(&key.len())).ok_or_else(|| {
+        let detail = "Idempotency-Key has 1 to 200 visible ASCII characters.";
+        Problem::bad_request("INVALID_IDEMPOTENCY_KEY", detail)
+    })?;
+    Ok(Some(key))
 }
 
 fn once(key: &str, body: &[u8], now: Timestamp) -> Once {

@@ -39,7 +39,9 @@ pub async fn run(settings: Arc<Settings>, context: Context) -> anyhow::Result<()
     let server = {
         let door = door.clone();
         HttpServer::new(move || {
-            App::new().wrap(actix_web::middleware::from_fn(door::close_while_draining)).configure(api::routes(door.clone()))
+            App::new()
+                .wrap(actix_web::middleware::from_fn(door::close_while_draining))
+                .configure(api::routes(door.clone()))
         })
         .workers(workers)
         .max_connections(rules.max_connections.div_ceil(workers))

@@ -40,8 +40,7 @@ impl Spread {
         let webhooks = self.next_webhooks(&event).await?;
         let now = self.clock.now();
         let done = webhooks.len() <= WIDEST;
-        let owed: Vec<_> =
-            webhooks.into_iter().take(WIDEST).map(|webhook| (DeliveryId::new(now), webhook)).collect();
+        let owed: Vec<_> = webhooks.into_iter().take(WIDEST).map(|webhook| (DeliveryId::new(now), webhook)).collect();
         let takes = self.publisher.takes(Queue::Deliveries);
         let due_at = if takes { now + WAKE_GRACE } else { now };
         advance(&mut tx, &event, &owed, done, now, due_at).await?;

@@ -83,9 +83,10 @@ impl Tasks {
         let due = due::release_inbound(&mut *self.connection().await?, self.clock.now(), self.batch).await?;
         let mut by_queue: HashMap<Queue, Vec<Uuid>> = HashMap::new();
         for (system, id) in due {
-            match System::parse(&system).and_then(Queue::inbound) {
-                Some(queue) => by_queue.entry(queue).or_default().push(id),
-                None => tracing::error!(system, %id, "a call of a system that nobody processes"),
+            if let Some(queue) = System::parse(&system).and_then(Queue::inbound) {
+                by_queue.entry(queue).or_default().push(id);
+            } else {
+                tracing::error!(system, %id, "a call of a system that nobody processes");
             }
         }
         for (queue, ids) in by_queue {

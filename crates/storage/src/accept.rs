@@ -56,11 +56,7 @@ pub enum Written {
 
 impl Publication {
     /// Plans `events` with the subscriptions that `of` gives for each one's tenant.
-    pub fn plan<'s>(
-        events: Vec<NewEvent>,
-        now: Timestamp,
-        mut of: impl FnMut(TenantId) -> &'s Subscriptions,
-    ) -> Self {
+    pub fn plan<'s>(events: Vec<NewEvent>, now: Timestamp, mut of: impl FnMut(TenantId) -> &'s Subscriptions) -> Self {
         let mut keys = HashSet::new();
         let mut versions = HashMap::new();
         let (mut planned, mut followers) = (Vec::with_capacity(events.len()), Vec::new());

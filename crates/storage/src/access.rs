@@ -230,7 +230,8 @@ impl Plans {
             let (_, all) = by_tenant.entry(tenant.into()).or_insert_with(|| (version, Vec::new()));
             let Some(webhook) = webhook else { continue };
             let broken = |what| Error::Inconsistent { table: "webhooks", row: webhook.to_string(), what };
-            let patterns = events.unwrap_or_default().iter().map(|event| Pattern::parse(event)).collect::<Result<_, _>>();
+            let patterns =
+                events.unwrap_or_default().iter().map(|event| Pattern::parse(event)).collect::<Result<_, _>>();
             all.push(Subscription {
                 webhook: webhook.into(),
                 patterns: patterns.map_err(|_| broken("events"))?,

@@ -55,7 +55,42 @@ pub struct Claimed {
     pub trace: TraceContext,
 }
 
-type ClaimedRow = (Uuid, i32, Uuid, Uuid, Uuid, Uuid, bool, i32, i16, String, Timestamp, Vec<u8>, Vec<u8>);
+#[derive(sqlx::FromRow)]
+struct ClaimedRow {
+    id: Uuid,
+    claim_no: i32,
+    tenant_id: Uuid,
+    event_id: Uuid,
+    webhook_id: Uuid,
+    message_id: Uuid,
+    test: bool,
+    attempts: i32,
+    crashes: i16,
+    #[sqlx(rename = "type")]
+    kind: String,
+    occurred_at: Timestamp,
+    payload: Vec<u8>,
+    trace: Vec<u8>,
+}
+
+impl From<ClaimedRow> for Claimed {
+    fn from(row: ClaimedRow) -> Self {
+        Self {
+            claim: Claim { delivery: row.id.into(), number: row.claim_no },
+            tenant: row.tenant_id.into(),
+            event: row.event_id.into(),
+            webhook: row.webhook_id.into(),
+            message: row.message_id,
+            test: row.test,
+            attempts: row.attempts,
+            crashes: row.crashes,
+            kind: row.kind,
+            occurred_at: row.occurred_at,
+            payload: row.payload.into(),
+            trace: TraceContext::from_bytes(&row.trace).unwrap_or_else(TraceContext::root),
+        }
+    }
+}
 
 /// Claims those of `ids` (sorted) that are pending and not held by another. The rest is another's, or done.
 pub async fn claim(conn: &mut PgConnection, ids: &[Uuid], now: Timestamp) -> Result<Vec<Claimed>, Error> {
@@ -69,25 +104,7 @@ pub async fn claim(conn: &mut PgConnection, ids: &[Uuid], now: Timestamp) -> Res
         .bind(now + LEASE)
         .fetch_all(conn)
         .await?;
-    Ok(rows
-        .into_iter()
-        .map(|(id, number, tenant, event, webhook, message, test, attempts, crashes, kind, occurred_at, payload, trace)| {
-            Claimed {
-                claim: Claim { delivery: id.into(), number },
-                tenant: tenant.into(),
-                event: event.into(),
-                webhook: webhook.into(),
-                message,
-                test,
-                attempts,
-                crashes,
-                kind,
-                occurred_at,
-                payload: payload.into(),
-                trace: TraceContext::from_bytes(&trace).unwrap_or_else(TraceContext::root),
-            }
-        })
-        .collect())
+    Ok(rows.into_iter().map(Claimed::from).collect())
 }
 
 // The state is a parameter, not a literal: a literal would let the planner use the partial due index, which is full

@@ -150,7 +150,7 @@ impl Database {
     pub async fn watch(&self, clock: &Clock, stop: &CancellationToken, report: impl Fn(Result<(), String>)) {
         let mut round = 0_u32;
         loop {
-            let answer = if round % 10 == 0 { self.correct(clock).await } else { self.ping().await };
+            let answer = if round.is_multiple_of(10) { self.correct(clock).await } else { self.ping().await };
             // A failed correction is asked for again with the next round.
             round = if answer.is_ok() { round + 1 } else { 0 };
             report(answer.map_err(|error| error.to_string()));

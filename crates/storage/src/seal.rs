@@ -97,9 +97,8 @@ impl Keyring {
         let (_, key) = self.keys.iter().find(|(known, _)| *known == number).ok_or(Error::UnknownKey(number))?;
         let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| Error::Broken)?;
         let mut text = text.to_vec();
-        let plain = key
-            .open_in_place(nonce, Aad::from(place.associated_data(number)), &mut text)
-            .map_err(|_| Error::Broken)?;
+        let plain =
+            key.open_in_place(nonce, Aad::from(place.associated_data(number)), &mut text).map_err(|_| Error::Broken)?;
         Ok(Secret::parse(std::str::from_utf8(plain).map_err(|_| Error::Broken)?)?)
     }
 }

@@ -18,7 +18,7 @@ use uuid::Uuid;
 use crate::{Database, Error};
 
 const CHANNEL: &str = "busbar_changed";
-const POLL: Duration = Duration::from_millis(1000);
+const POLL: Duration = Duration::from_secs(1);
 /// How far a poll looks back beyond the last one: longer than any change's transaction may take.
 const LOOK_BACK: chrono::TimeDelta = chrono::TimeDelta::seconds(20);
 /// How long an answer holds that no tenant's version guards: an unknown key, an operator's key.
@@ -91,9 +91,10 @@ async fn next_heard(listener: Option<&mut PgListener>) -> Option<(TenantId, i64)
     let Some(listener) = listener else { return std::future::pending().await };
     loop {
         let notification = listener.recv().await.ok()?;
-        let parsed = notification.payload().split_once(':').and_then(|(tenant, version)| {
-            Some((tenant.parse::<Uuid>().ok()?.into(), version.parse().ok()?))
-        });
+        let parsed = notification
+            .payload()
+            .split_once(':')
+            .and_then(|(tenant, version)| Some((tenant.parse::<Uuid>().ok()?.into(), version.parse().ok()?)));
         if parsed.is_some() {
             return parsed;
         }

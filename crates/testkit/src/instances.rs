@@ -16,7 +16,7 @@ pub use postgres::Postgres;
 pub use rabbitmq::RabbitMq;
 
 /// The longest that a server may take to start; machines that build at the same time are slow.
-const START_WITHIN: Duration = Duration::from_secs(60);
+const START_WITHIN: Duration = Duration::from_mins(1);
 
 /// A free port that no outgoing connection is given, so that it is still free after a restart.
 ///
@@ -62,7 +62,7 @@ fn is_alive(pid: u32) -> bool {
 
 /// Runs a program that has to succeed.
 async fn run(mut command: Command) {
-    let shown = format!("{:?}", command.as_std().get_program());
+    let shown = command.as_std().get_program().display().to_string();
     let output = command.stdin(Stdio::null()).output().await.expect("the program can be started");
     assert!(output.status.success(), "{shown} failed: {}", String::from_utf8_lossy(&output.stderr));
 }

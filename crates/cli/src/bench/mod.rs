@@ -14,7 +14,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use busbar_runtime::{Settings, settings};
+use busbar_runtime::Settings;
 
 use crate::bench::hub::Hub;
 use crate::bench::round::{Plan, Round};
@@ -90,8 +90,7 @@ fn share(text: &str) -> Result<f64, String> {
 }
 
 /// Runs the benchmark and prints its table.
-pub(crate) async fn run(options: Options) -> anyhow::Result<ExitCode> {
-    let settings = Settings::load(None, settings::environment())?;
+pub(crate) async fn run(options: Options, settings: Settings) -> anyhow::Result<ExitCode> {
     let is_kept = match options.pairs {
         Some(count) => pairs::run(&options, &settings, count).await?,
         None => single(&options, &settings).await?,

@@ -70,7 +70,8 @@ impl Talk {
                 Some(lost) => {
                     lost.extend_from_slice(bytes);
                     // The server says this after the commit, so from here on the outcome stands.
-                    let is_ready = lost.len().checked_sub(READY.len() + 1).is_some_and(|at| lost[at..].starts_with(&READY));
+                    let is_ready =
+                        lost.len().checked_sub(READY.len() + 1).is_some_and(|at| lost[at..].starts_with(&READY));
                     (!is_ready).then(Vec::new)
                 }
             },

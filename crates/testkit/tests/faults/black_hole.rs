@@ -14,6 +14,9 @@ const WITHIN: Duration = Duration::from_secs(2);
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_receiver_that_never_answers_slows_nobody_else() {
     let mut stage = Stage::prepare(RATE * SECONDS).await;
+    // So little room that the black hole would take all of it within a second, were it let.
+    stage.tell("delivery", "BUSBAR_DELIVERY__MAX_IN_FLIGHT", "32");
+    stage.tell("delivery", "BUSBAR_DELIVERY__MAX_IN_FLIGHT_PER_WEBHOOK", "16");
     stage.start(&SERVICES).await;
     let door = stage.door();
     let outcome = stage.books.send_half_to_the_hole(door, 0..RATE * SECONDS, RATE).ended().await;

@@ -180,7 +180,8 @@ impl Checker {
     }
 
     fn is_signed(&self, request: &Request<'_>) -> bool {
-        let header = |name| request.headers.get(name).and_then(|value| std::str::from_utf8(value).ok()).unwrap_or_default();
+        let header =
+            |name| request.headers.get(name).and_then(|value| std::str::from_utf8(value).ok()).unwrap_or_default();
         let [id, timestamp, signature] = ["webhook-id", "webhook-timestamp", "webhook-signature"].map(header);
         verify_standard(&self.secret, id, timestamp, signature, request.body, Clock::system().now()).is_ok()
     }

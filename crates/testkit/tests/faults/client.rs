@@ -4,7 +4,9 @@ use std::net::SocketAddr;
 use std::process::Stdio;
 use std::time::Duration;
 
-use busbar_egress::{Answer, Egress, Failure, HeaderMap, HeaderName, HeaderValue, Limits, Method, Outgoing, Policy, Target};
+use busbar_egress::{
+    Answer, Egress, Failure, HeaderMap, HeaderName, HeaderValue, Limits, Method, Outgoing, Policy, Target,
+};
 use busbar_testkit::hub::Reply;
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
@@ -49,7 +51,11 @@ impl Client {
     ) -> Result<Reply, Failure> {
         let target = Target::parse(url, self.egress.policy()).unwrap();
         let mut headers = HeaderMap::new();
-        let own = [("x-api-key", Some(self.key.as_str())), ("content-type", Some("application/json")), ("idempotency-key", key)];
+        let own = [
+            ("x-api-key", Some(self.key.as_str())),
+            ("content-type", Some("application/json")),
+            ("idempotency-key", key),
+        ];
         for (name, value) in own {
             if let Some(value) = value {
                 headers.insert(HeaderName::from_static(name), HeaderValue::try_from(value).unwrap());

@@ -24,8 +24,7 @@ enum Victim {
 
 /// One round in the order of the house, or three in an order that the printed seed repeats.
 fn victims() -> Vec<Victim> {
-    let round: Vec<_> =
-        SERVICES.map(Victim::Service).into_iter().chain([Victim::RabbitMq, Victim::Postgres]).collect();
+    let round: Vec<_> = SERVICES.map(Victim::Service).into_iter().chain([Victim::RabbitMq, Victim::Postgres]).collect();
     let told = |variable: &str| settings::environment().find(|(name, _)| name == variable).map(|(_, value)| value);
     if told("BUSBAR_FAULTS").as_deref() != Some("all") {
         return round;
@@ -88,6 +87,7 @@ async fn nothing_acknowledged_is_lost_whoever_is_killed() {
     let rows = stage.ask("select count(*) from events").await;
     let delivered = stage.ask("select count(*) from deliveries where state = 'succeeded'").await;
     assert_eq!(rows, delivered, "every event was delivered");
-    let numbers = "select count(*) from deliveries where attempts <> (select count(*) from attempts where delivery_id = id)";
+    let numbers =
+        "select count(*) from deliveries where attempts <> (select count(*) from attempts where delivery_id = id)";
     assert_eq!(stage.ask(numbers).await, "0", "every attempt that counts is recorded");
 }

@@ -72,7 +72,7 @@ async fn a_producer_that_saw_no_answer_tries_again_and_gets_the_first_id() {
 
     let again = stage.client.post(door, Some("a-key"), body).await;
     assert_eq!(again.status, 202, "{again:?}");
-    assert_eq!(again.headers.get("idempotency-replayed").map(|value| value.as_bytes()), Some(&b"true"[..]));
+    assert_eq!(again.headers.get("idempotency-replayed").map(busbar_egress::HeaderValue::as_bytes), Some(&b"true"[..]));
     let first = stage.ask("select id from events where type = 'fault.event'").await;
     assert_eq!(again.json()["event_id"].as_str(), Some(first.as_str()));
     stage.books.ledger.acked(0, Instant::now());

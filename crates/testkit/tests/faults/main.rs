@@ -1,5 +1,6 @@
 //! What the hub survives: real processes, servers that are killed, networks that lie; the ledger is the judge.
 //! One test at a time, since each watches the clock and kills what it has started.
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on says why and ends")]
 
 mod black_hole;
 mod books;

@@ -5,12 +5,12 @@ use std::net::{Ipv4Addr, SocketAddr, ToSocketAddrs as _};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use busbar_domain::Clock;
 use busbar_domain::api_key::Scope;
+use busbar_domain::dialect::Dialect;
 use busbar_domain::id::{ApiKeyId, TenantId, WebhookId};
 use busbar_domain::retry::RetryPolicy;
 use busbar_domain::webhook::WebhookStatus;
-use busbar_domain::dialect::Dialect;
-use busbar_domain::Clock;
 use busbar_messaging::topology;
 use busbar_runtime::{Settings, parts, settings};
 use busbar_sandbox::processes::{Processes, Service};
@@ -60,6 +60,10 @@ impl Stage {
 
     /// A hub on servers of the test's own.
     pub(crate) async fn prepare_on(server: Option<SecretString>, broker: Option<SecretString>, events: u64) -> Self {
+        Box::pin(Self::make(server, broker, events)).await
+    }
+
+    async fn make(server: Option<SecretString>, broker: Option<SecretString>, events: u64) -> Self {
         let turn = TURN.lock().await;
         busbar_runtime::process::install_tls_provider();
         let mut settings = Settings::load(None, settings::environment()).unwrap();
@@ -127,7 +131,8 @@ impl Stage {
         }
         let told = self.told.iter().filter(|(service, _, _)| service == name);
         environment.extend(told.map(|(_, variable, value)| (variable.clone(), value.clone())));
-        let service = Service { name: name.to_owned(), program: program(role), arguments: Vec::new(), environment, ops };
+        let service =
+            Service { name: name.to_owned(), program: program(role), arguments: Vec::new(), environment, ops };
         self.processes().start(service).unwrap();
     }
 

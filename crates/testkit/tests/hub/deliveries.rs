@@ -34,7 +34,8 @@ async fn in_status(hub: &Hub, webhook: &str, status: &str) -> Value {
 #[tokio::test]
 async fn a_failing_receiver_is_tried_again_with_the_same_id_until_it_answers() {
     let hub = Hub::start().await;
-    hub.receiver().script("/shaky", vec![Step::status(500).times(2), Step::new(Answer::Reset).times(1), Step::status(204)]);
+    hub.receiver()
+        .script("/shaky", vec![Step::status(500).times(2), Step::new(Answer::Reset).times(1), Step::status(204)]);
     let (webhook, _) = hub.webhook("/shaky", "standard", &["a"], soon(10)).await;
     publish(&hub, "a").await;
     let delivery = in_status(&hub, &webhook, "succeeded").await;
@@ -74,12 +75,22 @@ async fn at_the_end_of_its_schedule_a_delivery_is_dead_with_a_reason() {
 #[tokio::test]
 async fn a_private_address_is_refused_with_the_reason() {
     let hub = Hub::start_with(|values| values.retain(|(name, _)| name != "BUSBAR_EGRESS__ALLOW")).await;
-    for url in ["http://127.0.0.1/x", "http://10.0.0.1/", "http://[::ffff:127.0.0.1]/", "http://2130706433/", "http://localhost/"] {
+    for url in [
+        "http://127.0.0.1/x",
+        "http://10.0.0.1/",
+        "http://[::ffff:127.0.0.1]/",
+        "http://2130706433/",
+        "http://localhost/",
+    ] {
         let body = json!({ "name": "w", "url": url, "events": ["a"], "dialect": "standard" });
         let reply = hub.admin(Method::POST, "/api/v1/webhooks", Some(&body)).await;
         assert_eq!(reply.status, 422, "{url}");
         let error = reply.json()["errors"][0].clone();
-        assert_eq!((error["pointer"].as_str(), error["code"].as_str()), (Some("/url"), Some("ADDRESS_FORBIDDEN")), "{url}");
+        assert_eq!(
+            (error["pointer"].as_str(), error["code"].as_str()),
+            (Some("/url"), Some("ADDRESS_FORBIDDEN")),
+            "{url}"
+        );
     }
     let unknown = hub.admin(Method::GET, "/api/v1/webhooks/01a202bd-5f95-767a-bf56-c844d0a4aab9", None).await;
     assert_eq!(unknown.status, 404);
@@ -144,7 +155,8 @@ async fn a_fan_out_wider_than_one_transaction_reaches_every_webhook_once() {
         (hub.receiver().count() >= webhooks).then_some(())
     })
     .await;
-    let paths: std::collections::HashSet<String> = hub.receiver().requests().into_iter().map(|call| call.path).collect();
+    let paths: std::collections::HashSet<String> =
+        hub.receiver().requests().into_iter().map(|call| call.path).collect();
     assert_eq!(paths.len() as u64, webhooks);
     assert_eq!(hub.receiver().count(), webhooks);
     hub.stop().await;
@@ -180,6 +192,9 @@ async fn the_trace_goes_from_the_request_to_the_receiver() {
     hub.post("/api/v1/events", &headers, b"{\"type\":\"a\",\"data\":1}".to_vec()).await;
     let call = hub.arrived("/traced", 1).await.remove(0);
     let trace = call.header("traceparent").unwrap();
-    assert!(trace.starts_with("00-4bf92f3577b34da6a3ce929d0e0e4736-") && !trace.contains("00f067aa0ba902b7"), "{trace}");
+    assert!(
+        trace.starts_with("00-4bf92f3577b34da6a3ce929d0e0e4736-") && !trace.contains("00f067aa0ba902b7"),
+        "{trace}"
+    );
     hub.stop().await;
 }

@@ -42,7 +42,12 @@ async fn what_is_refused_says_why_and_stores_nothing() {
         ("/api/v1/events/batch", "nonsense", 400, "INVALID_JSON"),
         ("/api/v1/ptw/events", big.as_str(), 413, "2000 bytes"),
         ("/api/v1/ptw/events", "{\"event\":", 400, "detail"),
-        ("/api/v1/ptw/events", "{\"event\":\"permit_eaten\",\"permit_id\":1,\"permit_number\":\"a\",\"data\":{}}", 400, "escalation_triggered"),
+        (
+            "/api/v1/ptw/events",
+            "{\"event\":\"permit_eaten\",\"permit_id\":1,\"permit_number\":\"a\",\"data\":{}}",
+            400,
+            "escalation_triggered",
+        ),
         ("/api/v1/ptw/events", "{}", 400, "permit_number"),
         ("/api/v1/nowhere", "{}", 404, "NOT_FOUND"),
     ] {
@@ -123,7 +128,8 @@ async fn the_same_permit_event_within_an_hour_is_one_event() {
 async fn an_idempotency_key_makes_a_repeat_recognisable() {
     let hub = Hub::start().await;
     let send = async |body: &str| {
-        let headers = [("x-api-key", hub.admin_key.as_str()), ("content-type", "application/json"), ("idempotency-key", "k-1")];
+        let headers =
+            [("x-api-key", hub.admin_key.as_str()), ("content-type", "application/json"), ("idempotency-key", "k-1")];
         hub.post("/api/v1/events", &headers, body.as_bytes().to_vec()).await
     };
     let first = send("{\"type\":\"a\",\"data\":1}").await;
@@ -172,7 +178,10 @@ async fn a_sender_that_dawdles_is_sent_away() {
         values.push(("BUSBAR_INGRESS__BODY_TIMEOUT_MS".into(), "500".into()));
     })
     .await;
-    let head = format!("POST /api/v1/events HTTP/1.1\r\nhost: h\r\ncontent-type: application/json\r\nx-api-key: {}\r\n", hub.admin_key);
+    let head = format!(
+        "POST /api/v1/events HTTP/1.1\r\nhost: h\r\ncontent-type: application/json\r\nx-api-key: {}\r\n",
+        hub.admin_key
+    );
     let (answer, lasted) = dawdle(&hub, &head).await;
     assert!(answer.starts_with("HTTP/1.1 408") && lasted < Duration::from_secs(5), "{answer} {lasted:?}");
     let (answer, lasted) = dawdle(&hub, &format!("{head}content-length: 100\r\n\r\n{{\"type\"")).await;

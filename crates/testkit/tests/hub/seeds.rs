@@ -119,7 +119,8 @@ async fn the_erpops_pages_senders_are_accepted_and_one_changed_byte_is_not() {
     assert_eq!(said(&run("python3", &["-c", &python], b"")), "202");
     assert_eq!(hub.arrived("/ops", 3).await.len(), 3);
 
-    let forged = filled(SEND_SH, &hub, &id, secret).replace("-d \"$BODY\"", "-d \"${BODY/18441/18442}\" -w '%{http_code}'");
+    let forged =
+        filled(SEND_SH, &hub, &id, secret).replace("-d \"$BODY\"", "-d \"${BODY/18441/18442}\" -w '%{http_code}'");
     let forged = said(&run("bash", &["-c", &forged], b""));
     assert!(forged.contains("SIGNATURE_INVALID") && forged.contains("401"), "{forged}");
     assert_eq!(hub.key(&[Scope::Read]).await.len(), hub.admin_key.len());
