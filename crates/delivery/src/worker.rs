@@ -226,12 +226,14 @@ impl Inside {
         self.ledger.release(claims);
     }
 
-    /// Waits until there is room for `more` deliveries.
+    /// Waits until there is room for `more` deliveries, or for the half that slow lanes cannot take: waiting for more
+    /// than that would be waiting for a receiver that never answers.
     async fn wait_for_room(&self, more: usize) {
+        let needed = more.min(self.most_held / 2);
         loop {
             let noticed = self.room.notified();
             let held = self.lock_lanes().held();
-            if held == 0 || held + more <= self.most_held.max(more) {
+            if held == 0 || held + needed <= self.most_held {
                 return;
             }
             noticed.await;

@@ -87,6 +87,16 @@ impl Books {
         self.body_of(EVENT, event)
     }
 
+    /// The same, where every second event is owed to the black hole.
+    pub(crate) fn body_with_holes(&self, event: u64) -> Vec<u8> {
+        self.ledger.sent(event, std::time::Instant::now());
+        let kind = kind_with_holes(event);
+        if kind == HOLE_EVENT {
+            self.ledger.waive(event);
+        }
+        self.body_of(kind, event)
+    }
+
     fn body_of(&self, kind: &str, event: u64) -> Vec<u8> {
         let mut body = format!("{{\"type\":\"{kind}\",\"data\":").into_bytes();
         self.payload.write(event, &mut body);
@@ -101,10 +111,10 @@ impl Books {
 
     /// Sends events of which every second one is owed to the black hole.
     pub(crate) fn send_half_to_the_hole(&self, door: SocketAddr, events: Range<u64>, rate: u64) -> Running {
-        for event in events.clone().skip(1).step_by(2) {
+        for event in events.clone().filter(|event| kind_with_holes(*event) == HOLE_EVENT) {
             self.ledger.waive(event);
         }
-        let compose = self.compose(door, |event| if event % 2 == 0 { EVENT } else { HOLE_EVENT });
+        let compose = self.compose(door, kind_with_holes);
         self.run(door, events, rate, false, compose)
     }
 
@@ -151,6 +161,11 @@ impl Books {
         assert!(verdict.is_kept(), "a promise was broken: {verdict:?}");
         verdict
     }
+}
+
+/// Every second event is owed to the black hole.
+const fn kind_with_holes(event: u64) -> &'static str {
+    if event.is_multiple_of(2) { EVENT } else { HOLE_EVENT }
 }
 
 /// The receiver's side of the books.
