@@ -1,5 +1,5 @@
 //! All lanes of the process, and the bound that they share: lanes that are slow or not yet proven hold at most half
-//! of it together, however many they are, so that one customer's trouble stays that customer's.
+//! of it together, or three quarters with one each, so that one customer's trouble stays that customer's.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -93,8 +93,9 @@ impl Lanes {
         rules.most_in_flight =
             endpoint.webhook.max_in_flight.map_or(rules.most_in_flight, |most| most.min(rules.most_in_flight));
         let trusted = slot.lane.is_trusted();
-        // A lane always has room for one, so that it can prove itself.
-        let crowded = !trusted && self.held_untrusted >= self.most_held / 2 && slot.lane.held() > 0;
+        // A lane has room for one, so that it can prove itself, but not so many lanes that nothing else fits.
+        let bound = if slot.lane.held() == 0 { self.most_held / 4 * 3 } else { self.most_held / 2 };
+        let crowded = !trusted && self.held_untrusted >= bound;
         let ticket = if crowded { None } else { slot.lane.begin(now, rules) };
         let place = match ticket {
             Some(ticket) => Place::Start(Start { job: Job { claimed, route: Arc::clone(&slot.route) }, ticket }),
