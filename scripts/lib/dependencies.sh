@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# What may be depended on: crates.io only, known licences only, none of the libraries that a chosen one replaces.
+# What may be depended on: one registry only, known licences only, none of the libraries that a chosen one replaces.
 # The same rules as in .deny.toml, for machines without cargo-deny.
 
 # list_of KEY: the quoted words of an array in .deny.toml.
@@ -44,8 +44,9 @@ refused_licences() {
 
 dependencies() {
     local tree refused banned foreign
-    foreign=$(grep -E '^source = ' Cargo.lock | grep -vF '"registry+https://github.com/rust-lang/crates.io-index"' | sort -u || true)
-    [[ -z $foreign ]] || die "Cargo.lock has dependencies from elsewhere than crates.io" "$foreign"
+    foreign=$(grep -E '^source = ' Cargo.lock | sort -u | grep -v '^source = "registry+' || true)
+    [[ -z $foreign ]] || die "Cargo.lock has dependencies from elsewhere than a registry" "$foreign"
+    [[ $(grep -E '^source = ' Cargo.lock | sort -u | wc -l) -le 1 ]] || die "Cargo.lock names more than one registry" ""
     tree=$(cargo tree --workspace --locked --target all --edges normal,build,dev --prefix none --format '{p}|{l}') ||
         die "the dependencies cannot be listed" "If Cargo.lock is out of date, run: cargo update --workspace"
     tree=$(sed -E '/^$/d; / \(\/[^|]*\)\|/d; s/ \(proc-macro\)//; s/ \(\*\)$//' <<<"$tree" | sort -u)
@@ -53,7 +54,7 @@ dependencies() {
     [[ -z $refused ]] || die "dependencies with a licence that .deny.toml does not allow" "$refused"
     banned=$(list_of deny | while read -r name; do grep -E "^$name v" <<<"$tree" || true; done)
     [[ -z $banned ]] || die "dependencies that .deny.toml bans" "$banned"
-    say "  $(wc -l <<<"$tree") dependencies, all from crates.io"
+    say "  $(wc -l <<<"$tree") dependencies, all from one registry"
     if cargo deny --version >/dev/null 2>&1; then
         cargo deny --locked check bans licenses sources || die "cargo-deny has objections" "They are above."
     else
