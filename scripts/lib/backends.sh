@@ -4,8 +4,8 @@
 
 COMPOSE_FILE="$ROOT/deploy/compose.yaml"
 # Encrypting a loopback connection costs CPU and protects nothing.
-COMPOSE_DATABASE_URL=postgres://postgres:busbar@127.0.0.1:5432/busbar?sslmode=disable
-TRUSTED_DATABASE_URL=postgres://postgres@127.0.0.1:5432/busbar?sslmode=disable
+COMPOSE_DATABASE_URL='postgres://postgres:busbar@127.0.0.1:5432/busbar?sslmode=disable'
+TRUSTED_DATABASE_URL='postgres://postgres@127.0.0.1:5432/busbar?sslmode=disable'
 GUEST_BROKER_URL=amqp://guest:guest@127.0.0.1:5672/%2f
 SAVED_DATABASE_URL="$STATE_DIR/database.url"
 
@@ -104,7 +104,7 @@ local_database_url() {
 make_role() {
     local password url
     password=$(od -An -N 24 -tx1 /dev/urandom | tr -d ' \n')
-    url=postgres://busbar:$password@127.0.0.1:5432/busbar?sslmode=disable
+    url="postgres://busbar:$password@127.0.0.1:5432/busbar?sslmode=disable"
     as_user postgres psql -X -q -v ON_ERROR_STOP=1 >&2 <<SQL || return 1
 do \$\$ begin
     if not exists (select from pg_roles where rolname = 'busbar') then create role busbar; end if;

@@ -275,7 +275,7 @@ fn write(path: &Path, values: &BTreeMap<String, String>) -> anyhow::Result<()> {
     let mut text = String::new();
     for (name, value) in values {
         // Quoted only where a shell needs it, so that other readers of the file see plain values.
-        let plain = value.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-./:@%+=,?".contains(&byte));
+        let plain = value.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-./:@%+=,".contains(&byte));
         let quote = if plain { "" } else { "'" };
         writeln!(text, "{name}={quote}{value}{quote}")?;
     }

@@ -57,4 +57,13 @@ mod tests {
         let routes = ["/api/v1/events", "/api/v1/events/batch", "/api/v1/ptw/events", "/functions/v1/receive-event"];
         assert_eq!(paths, routes);
     }
+
+    #[test]
+    fn every_operation_has_a_name_of_its_own() {
+        let document = super::openapi();
+        let operations = document.paths.paths.values().filter_map(|path| path.post.as_ref());
+        let names: Vec<_> = operations.filter_map(|operation| operation.operation_id.as_deref()).collect();
+        let distinct: std::collections::HashSet<_> = names.iter().collect();
+        assert_eq!((names.len(), distinct.len()), (4, 4), "{names:?}");
+    }
 }

@@ -156,6 +156,7 @@ pub(crate) struct IntegrationAccepted {
 
 /// Accepts one signed integration event and answers once it is durable.
 #[utoipa::path(
+    operation_id = "receive_integration_event",
     tag = "erpops",
     request_body = IntegrationBody,
     params(

@@ -75,6 +75,7 @@ pub(crate) struct Accepted {
 ///
 /// With `Idempotency-Key`, a repeat within 24 hours answers the first id with `Idempotency-Replayed: true`.
 #[utoipa::path(
+    operation_id = "publish_event",
     tag = "events",
     request_body = EventBody,
     params(("Idempotency-Key" = Option<String>, Header, description = "Makes a repeat recognisable for 24 hours.")),
@@ -142,6 +143,7 @@ pub(crate) struct Items {
 ///
 /// Each is taken or refused by itself; those taken become durable together.
 #[utoipa::path(
+    operation_id = "publish_events",
     tag = "events",
     request_body = Vec<EventBody>,
     params(("Idempotency-Key" = Option<String>, Header, description = "Makes a repeat recognisable for 24 hours.")),

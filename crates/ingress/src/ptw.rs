@@ -51,6 +51,7 @@ pub(crate) struct PermitAccepted {
 ///
 /// A repeat of the same event and permit within one UTC clock hour is answered with the first id.
 #[utoipa::path(
+    operation_id = "publish_permit_event",
     tag = "ptw",
     request_body = PermitBody,
     responses(
