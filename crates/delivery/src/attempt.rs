@@ -7,7 +7,7 @@ use busbar_domain::retry::RetryPolicy;
 use busbar_domain::trace::TraceContext;
 use busbar_domain::{Clock, Timestamp};
 use busbar_egress::{Answer, Egress, FailureClass, HeaderMap, HeaderName, HeaderValue, Outgoing};
-use busbar_runtime::telemetry;
+use busbar_runtime::telemetry::Step;
 use busbar_storage::claims::{AttemptRecord, Finished};
 use bytes::Bytes;
 use chrono::DateTime;
@@ -33,7 +33,12 @@ struct Result {
 /// Makes the attempt that `job` asks for.
 pub(crate) async fn attempt(job: &Job, egress: &Egress, clock: &Clock) -> (Finished, Ending) {
     let started_at = clock.now();
-    let result = call(job, egress, started_at).await;
+    let claimed = &job.claimed;
+    let step = Step::below(
+        claimed.trace,
+        || tracing::info_span!("deliver", delivery = %claimed.claim.delivery, webhook = %claimed.webhook),
+    );
+    let result = call(job, egress, started_at, step.context()).await;
     metrics::histogram!(metric::ATTEMPT).record(result.took);
     metrics::counter!(metric::ATTEMPTS, "outcome" => result.error_class.unwrap_or("delivered")).increment(1);
     let ending = result.ending;
@@ -76,7 +81,7 @@ fn finish(job: &Job, result: Result, started_at: Timestamp, now: Timestamp) -> F
     Finished { claim: claimed.claim, state, attempt: Some(attempt) }
 }
 
-async fn call(job: &Job, egress: &Egress, now: Timestamp) -> Result {
+async fn call(job: &Job, egress: &Egress, now: Timestamp, trace: TraceContext) -> Result {
     let (claimed, endpoint) = (&job.claimed, &job.route.endpoint);
     let target = match &job.route.target {
         Ok(target) => target,
@@ -93,7 +98,7 @@ async fn call(job: &Job, egress: &Egress, now: Timestamp) -> Result {
         }
     };
     let body = endpoint.webhook.dialect.body(&claimed.kind, claimed.occurred_at, &claimed.payload);
-    let headers = headers(job, &body, now);
+    let headers = headers(job, &body, now, trace);
     let deadline = endpoint.webhook.timeout.min(job.route.longest);
     match egress.post(Outgoing { target, headers, body: body.into(), deadline }).await {
         Ok(answer) => answered(&answer, now),
@@ -112,7 +117,7 @@ async fn call(job: &Job, egress: &Egress, now: Timestamp) -> Result {
     }
 }
 
-fn headers(job: &Job, body: &[u8], now: Timestamp) -> HeaderMap {
+fn headers(job: &Job, body: &[u8], now: Timestamp, trace: TraceContext) -> HeaderMap {
     let claimed = &job.claimed;
     let signed = job.route.endpoint.signer(now).headers(claimed.message, &claimed.kind, now, body);
     let mut headers = HeaderMap::with_capacity(signed.len() + 2);
@@ -123,21 +128,10 @@ fn headers(job: &Job, body: &[u8], now: Timestamp) -> HeaderMap {
             headers.insert(HeaderName::from_static(name), value);
         }
     }
-    if let Ok(trace) = HeaderValue::try_from(trace_of(job).to_string()) {
+    if let Ok(trace) = HeaderValue::try_from(trace.to_string()) {
         headers.insert(HeaderName::from_static("traceparent"), trace);
     }
     headers
-}
-
-/// This attempt's place in the event's trace.
-fn trace_of(job: &Job) -> TraceContext {
-    let parent = job.claimed.trace;
-    if !(parent.is_sampled() && telemetry::tracing_enabled()) {
-        return parent.child();
-    }
-    let span = tracing::info_span!("deliver", delivery = %job.claimed.claim.delivery, webhook = %job.claimed.webhook);
-    let span = telemetry::with_parent(span, &parent.to_string());
-    telemetry::traceparent_of(&span).and_then(|own| TraceContext::parse(&own)).unwrap_or_else(|| parent.child())
 }
 
 fn answered(answer: &Answer, now: Timestamp) -> Result {

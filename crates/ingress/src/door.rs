@@ -15,7 +15,8 @@ use busbar_domain::trace::TraceContext;
 use busbar_domain::{Clock, Timestamp};
 use busbar_messaging::{Publisher, Queue as Wake};
 use busbar_runtime::settings::Settings;
-use busbar_runtime::{Parts, Problem, Shutdown, telemetry};
+use busbar_runtime::telemetry::Step;
+use busbar_runtime::{Parts, Problem, Shutdown};
 use busbar_storage::access::{Callers, Connectors, Plans};
 use busbar_storage::{accept, inbound};
 use tokio::sync::Mutex;
@@ -128,19 +129,14 @@ impl Door {
         }
     }
 
-    /// Where in which trace `request` is: its own `traceparent` carried on, or a new trace.
+    /// Begins the step of accepting `request`: in its own `traceparent`'s trace, or in a new one.
     ///
     /// Whether the trace is sampled is decided here and never by the caller.
-    pub(crate) fn trace(&self, request: &HttpRequest) -> TraceContext {
+    pub(crate) fn begin(&self, request: &HttpRequest) -> Step {
         let sent = request.headers().get("traceparent").and_then(|value| value.to_str().ok());
-        let context = sent.and_then(TraceContext::parse).map_or_else(TraceContext::root, TraceContext::child);
-        let context = context.sampled(self.0.limits.sample_ratio.is_some_and(|ratio| fastrand::f64() < ratio));
-        if !(context.is_sampled() && telemetry::tracing_enabled()) {
-            return context;
-        }
-        let span = tracing::info_span!("accept", http.route = request.match_pattern());
-        let span = telemetry::with_parent(span, &context.to_string());
-        telemetry::traceparent_of(&span).and_then(|own| TraceContext::parse(&own)).unwrap_or(context)
+        let parent = sent.and_then(TraceContext::parse).unwrap_or_else(TraceContext::root);
+        let sampled = self.0.limits.sample_ratio.is_some_and(|ratio| fastrand::f64() < ratio);
+        Step::below(parent.sampled(sampled), || tracing::info_span!("accept", http.route = request.match_pattern()))
     }
 }
 

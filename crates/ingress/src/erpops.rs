@@ -185,6 +185,7 @@ pub(crate) async fn receive(request: HttpRequest, door: web::Data<Door>, payload
 }
 
 async fn accept(request: &HttpRequest, door: &Door, payload: web::Payload) -> Result<InboundId, Refusal> {
+    let step = door.begin(request);
     let header = |name| request.headers().get(name).and_then(|value| value.to_str().ok());
     let named = auth::connector(header(auth::CONNECTOR_HEADER)).map_err(|error| match error {
         auth::InvalidConnector::Missing => Refusal::HeaderMissing("X-ERPOps-Connector-Id"),
@@ -215,7 +216,7 @@ async fn accept(request: &HttpRequest, door: &Door, payload: web::Payload) -> Re
         once: Some(inbound::once(connector.id, &body, now)),
         body,
         received_at: now,
-        trace: door.trace(request),
+        trace: step.context(),
     };
     Ok(door.receive(call).await?)
 }

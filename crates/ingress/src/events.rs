@@ -98,12 +98,13 @@ pub(crate) async fn publish(
     producer: Producer,
     payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
+    let step = door.begin(&request);
     body::expect_json(&request)?;
     let limits = door.limits();
     let body = body::read(&request, payload, limits.body, limits.body_timeout).await?;
     let now = door.now();
     let key = idempotency_key(&request)?;
-    let mut event = read_event(&body, producer.tenant, door.trace(&request), now)?;
+    let mut event = read_event(&body, producer.tenant, step.context(), now)?;
     event.once = key.map(|key| once(key, &body, now));
     let mut receipts = door.accept(producer.tenant, vec![event]).await.map_err(problem_of)?;
     metrics::counter!(metric::ACCEPTED, "route" => "events").increment(1);
@@ -165,10 +166,11 @@ pub(crate) async fn publish_batch(
     producer: Producer,
     payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
+    let step = door.begin(&request);
     body::expect_json(&request)?;
     let limits = door.limits();
     let body = body::read(&request, payload, limits.body * BATCH_FACTOR, limits.body_timeout).await?;
-    let (now, trace, key) = (door.now(), door.trace(&request), idempotency_key(&request)?);
+    let (now, trace, key) = (door.now(), step.context(), idempotency_key(&request)?);
     let mut events = Vec::new();
     let mut refused = Vec::new();
     for (at, text) in read_batch(&body)?.into_iter().enumerate() {

@@ -71,12 +71,13 @@ pub(crate) async fn publish(
     producer: Producer,
     payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
+    let step = door.begin(&request);
     body::expect_json(&request)?;
     let limits = door.limits();
     let body = body::read(&request, payload, limits.body, limits.body_timeout).await?;
     let now = door.now();
     let event = match PermitEvent::parse(&body, now) {
-        Ok(event) => event.into_event(EventId::new(now), producer.tenant, door.trace(&request), now),
+        Ok(event) => event.into_event(EventId::new(now), producer.tenant, step.context(), now),
         Err(refusal) => return Ok(refused(refusal)),
     };
     let mut receipts = door.accept(producer.tenant, vec![event]).await.map_err(problem_of)?;

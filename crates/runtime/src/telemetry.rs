@@ -5,6 +5,7 @@ use std::io::IsTerminal;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use busbar_domain::trace::TraceContext;
 use opentelemetry::Context;
 use opentelemetry::propagation::{Extractor, TextMapPropagator};
 use opentelemetry::trace::{SpanContext, TraceContextExt, TracerProvider};
@@ -122,6 +123,30 @@ pub fn traceparent_of(span: &Span) -> Option<String> {
     let current = context.span();
     let span = current.span_context();
     span.is_valid().then(|| format!("00-{}-{}-{:02x}", span.trace_id(), span.span_id(), span.trace_flags().to_u8()))
+}
+
+/// A step on an event's way: its place in the trace for what follows, and its span for as long as the step lasts.
+#[derive(Debug)]
+pub struct Step {
+    context: TraceContext,
+    _span: Option<Span>,
+}
+
+impl Step {
+    /// Begins a step below `parent`; `span` is made only if the trace is sampled and exported.
+    pub fn below(parent: TraceContext, span: impl FnOnce() -> Span) -> Self {
+        if !(parent.is_sampled() && tracing_enabled()) {
+            return Self { context: parent.child(), _span: None };
+        }
+        let span = with_parent(span(), &parent.to_string());
+        let own = traceparent_of(&span).and_then(|own| TraceContext::parse(&own));
+        Self { context: own.unwrap_or_else(|| parent.child()), _span: Some(span) }
+    }
+
+    /// This step's place in the trace.
+    pub const fn context(&self) -> TraceContext {
+        self.context
+    }
 }
 
 fn tracer_provider(service: &str, endpoint: &str, ratio: f64) -> Result<SdkTracerProvider, TelemetryError> {
