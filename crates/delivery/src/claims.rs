@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use busbar_domain::Clock;
 use busbar_storage::claims::{park, renew};
 use busbar_storage::connect::Durability;
-use busbar_storage::{Database, Error, PgConnection};
+use busbar_storage::{Database, Error, Line, PgConnection};
 use tokio_util::sync::CancellationToken;
 
 use crate::metric;
@@ -20,26 +20,20 @@ const MOST: usize = 512;
 
 /// Runs until `stop`, and until what was parked is written.
 pub(crate) async fn keep(database: Database, clock: Clock, worker: Worker, stop: CancellationToken) {
-    let mut connection = None;
+    let mut line = Line::new(database, Durability::Relaxed);
     let mut ended = false;
     while !ended {
         tokio::select! {
             () = tokio::time::sleep(ROUND) => {}
             () = stop.cancelled() => ended = true,
         }
-        let open = match &mut connection {
-            Some(open) => open,
-            empty @ None => match database.connect_hot(Durability::Relaxed).await {
-                Ok(made) => empty.insert(made),
-                Err(error) => {
-                    tracing::warn!(%error, "leases cannot be renewed");
-                    continue;
-                }
-            },
+        let kept = match line.get().await {
+            Ok(open) => round(open, &clock, worker.inside()).await,
+            Err(error) => Err(error),
         };
-        if let Err(error) = round(open, &clock, worker.inside()).await {
+        if let Err(error) = kept {
             tracing::warn!(%error, "leases could not be renewed");
-            connection = None;
+            line.give_up();
         }
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use busbar_domain::Clock;
 use busbar_storage::claims::{Finished, finish};
 use busbar_storage::connect::Durability;
-use busbar_storage::{Database, Error, PgConnection};
+use busbar_storage::{Database, Error, Line};
 use tokio::sync::mpsc;
 
 use crate::ledger::Ledger;
@@ -31,14 +31,14 @@ pub(crate) fn channel() -> (Recorder, mpsc::Receiver<Finished>) {
 
 /// Runs until every sender is gone and everything is written.
 pub(crate) async fn run(database: Database, clock: Clock, mut results: mpsc::Receiver<Finished>, ledger: Arc<Ledger>) {
-    let mut connection = None;
+    let mut line = Line::new(database, Durability::Durable);
     let mut batch = Vec::with_capacity(MOST);
     while results.recv_many(&mut batch, MOST).await > 0 {
         // In key order, so that two processes never wait for each other.
         batch.sort_unstable_by_key(|done| done.claim.delivery);
         let mut parts = vec![std::mem::take(&mut batch)];
         while let Some(mut part) = parts.pop() {
-            match write(&database, &mut connection, &clock, &part).await {
+            match write(&mut line, &clock, &part).await {
                 Ok(written) => {
                     let lost = part.len() - written;
                     if lost > 0 {
@@ -61,28 +61,18 @@ pub(crate) async fn run(database: Database, clock: Clock, mut results: mpsc::Rec
 }
 
 /// Writes one batch, however long the database is away; fails only if it refuses for good.
-async fn write(
-    database: &Database,
-    connection: &mut Option<PgConnection>,
-    clock: &Clock,
-    batch: &[Finished],
-) -> Result<usize, Error> {
+async fn write(line: &mut Line, clock: &Clock, batch: &[Finished]) -> Result<usize, Error> {
     loop {
-        let open = match connection {
-            Some(open) => Ok(open),
-            None => database.connect_hot(Durability::Durable).await.map(|made| connection.insert(made)),
-        };
-        let written = match open {
-            Ok(open) => match tokio::time::timeout(PATIENCE, finish(open, batch, clock.now())).await {
-                Ok(written) => written,
-                Err(_) => Err(Error::Connection(std::io::Error::from(std::io::ErrorKind::TimedOut).into())),
-            },
+        let written = match line.get().await {
+            Ok(open) => tokio::time::timeout(PATIENCE, finish(open, batch, clock.now()))
+                .await
+                .unwrap_or_else(|_| Err(Error::timed_out())),
             Err(error) => Err(error),
         };
         match written {
             Err(error) if error.is_transient() => {
                 tracing::warn!(%error, results = batch.len(), "results wait for the database");
-                *connection = None;
+                line.give_up();
                 tokio::time::sleep(PAUSE).await;
             }
             known => return known.map(|ids| ids.len()),

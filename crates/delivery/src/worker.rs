@@ -15,7 +15,7 @@ use busbar_runtime::settings::Settings;
 use busbar_storage::access::Endpoints;
 use busbar_storage::claims::{Claim, Claimed, Finished, claim, hold};
 use busbar_storage::connect::Durability;
-use busbar_storage::{Database, Error, PgConnection};
+use busbar_storage::{Database, Error, Line};
 use futures_util::FutureExt as _;
 use tokio::sync::{Notify, RwLock};
 use tokio_util::task::TaskTracker;
@@ -244,28 +244,23 @@ impl Inside {
 /// Takes wake-ups and claims their rows, one batch at a time.
 pub(crate) struct Intake {
     worker: Worker,
-    database: Database,
-    connection: tokio::sync::Mutex<Option<PgConnection>>,
+    line: tokio::sync::Mutex<Line>,
 }
 
 impl Intake {
     pub(crate) fn new(worker: Worker, database: Database) -> Self {
-        Self { worker, database, connection: tokio::sync::Mutex::new(None) }
+        Self { worker, line: tokio::sync::Mutex::new(Line::new(database, Durability::Relaxed)) }
     }
 
     async fn claim(&self, ids: &[Uuid]) -> Result<Vec<Claimed>, Error> {
-        let mut connection = self.connection.lock().await;
-        // Taken out while it works, so that one that is dropped midway is not used again.
-        let mut open = match connection.take() {
-            Some(open) => open,
-            None => self.database.connect_hot(Durability::Relaxed).await?,
-        };
+        let mut line = self.line.lock().await;
         let now = self.worker.0.clock.now();
-        let claimed = tokio::time::timeout(PATIENCE, claim(&mut open, ids, now)).await;
-        let claimed =
-            claimed.map_err(|_| Error::Connection(std::io::Error::from(std::io::ErrorKind::TimedOut).into()))??;
-        *connection = Some(open);
-        Ok(claimed)
+        let claiming = claim(line.get().await?, ids, now);
+        let claimed = tokio::time::timeout(PATIENCE, claiming).await.unwrap_or_else(|_| Err(Error::timed_out()));
+        if claimed.is_err() {
+            line.give_up();
+        }
+        claimed
     }
 }
 

@@ -10,11 +10,11 @@ use busbar_domain::inbound::{NewInbound, System};
 use busbar_domain::subscription::{Subscriptions, WIDEST};
 use busbar_domain::{Clock, Timestamp};
 use busbar_messaging::{Publisher, Queue};
-use busbar_storage::accept::{Publication, Receipt, Written};
+use busbar_storage::accept::{Owed, Publication, Receipt, Written};
 use busbar_storage::access::Plans;
 use busbar_storage::connect::Durability;
 use busbar_storage::due::WAKE_GRACE;
-use busbar_storage::{Database, Error, PgConnection, inbound};
+use busbar_storage::{Database, Error, Line, inbound};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -25,28 +25,6 @@ use crate::door::measure;
 const PATIENCE: Duration = Duration::from_secs(2);
 /// How long to wait before the database is asked again.
 const PAUSE: Duration = Duration::from_millis(50);
-
-/// A connection that is made when it is needed and dropped when it fails.
-#[derive(Debug)]
-struct Line {
-    database: Database,
-    connection: Option<PgConnection>,
-}
-
-impl Line {
-    async fn get(&mut self) -> Result<&mut PgConnection, Error> {
-        let connection = match self.connection.take() {
-            Some(connection) => connection,
-            None => self.database.connect_hot(Durability::Durable).await?,
-        };
-        Ok(self.connection.insert(connection))
-    }
-}
-
-/// What a write that did not finish in time counts as: its outcome is unknown.
-fn timed_out() -> Error {
-    Error::Connection(std::io::Error::from(std::io::ErrorKind::TimedOut).into())
-}
 
 type EventEntry = Entry<Vec<NewEvent>, Vec<Receipt>>;
 type CallEntry = Entry<NewInbound, inbound::Receipt>;
@@ -62,7 +40,7 @@ pub(crate) struct EventWriter {
 
 impl EventWriter {
     pub(crate) fn new(database: Database, clock: Clock, plans: Plans, publisher: Publisher, wake: Queue) -> Self {
-        Self { line: Line { database, connection: None }, clock, plans, publisher, wake }
+        Self { line: Line::new(database, Durability::Durable), clock, plans, publisher, wake }
     }
 
     /// Runs until `stop`, then writes what is left.
@@ -161,7 +139,8 @@ impl EventWriter {
             let written = match self.line.get().await {
                 Ok(connection) => {
                     let write = publication.write(connection, now, due_at, again);
-                    let written = tokio::time::timeout(PATIENCE, write).await.unwrap_or_else(|_| Err(timed_out()));
+                    let written =
+                        tokio::time::timeout(PATIENCE, write).await.unwrap_or_else(|_| Err(Error::timed_out()));
                     again |= matches!(written, Err(Error::Connection(_)));
                     written
                 }
@@ -170,7 +149,7 @@ impl EventWriter {
             };
             match written {
                 Err(error) if error.is_transient() => {
-                    self.line.connection = None;
+                    self.line.give_up();
                     if !batch.iter().any(Entry::is_awaited) {
                         return Err(error);
                     }
@@ -182,17 +161,9 @@ impl EventWriter {
     }
 
     fn wake(&self, receipts: &HashMap<EventId, Receipt>) {
-        let (mut deliveries, mut spreading) = (Vec::new(), Vec::new());
-        for (event, receipt) in receipts {
-            match receipt {
-                Receipt::Accepted { spreading: true, .. } => spreading.push(event.uuid()),
-                Receipt::Accepted { deliveries: owed, .. } => deliveries.extend(owed.iter().map(|id| id.uuid())),
-                Receipt::Repeat { .. } | Receipt::Conflict { .. } => {}
-            }
-        }
-        deliveries.sort_unstable();
-        self.publisher.wake(self.wake, &deliveries, None);
-        self.publisher.wake(Queue::Jobs, &spreading, None);
+        let owed = Owed::by(receipts);
+        self.publisher.wake(self.wake, &owed.deliveries, None);
+        self.publisher.wake(Queue::Jobs, &owed.spreading, None);
     }
 }
 
@@ -229,7 +200,7 @@ pub(crate) struct CallWriter {
 
 impl CallWriter {
     pub(crate) fn new(database: Database, clock: Clock, publisher: Publisher) -> Self {
-        Self { line: Line { database, connection: None }, clock, publisher }
+        Self { line: Line::new(database, Durability::Durable), clock, publisher }
     }
 
     /// Runs until `stop`, then writes what is left.
@@ -258,7 +229,7 @@ impl CallWriter {
                 // Ids and keys are the same each time, so an insert of unknown outcome is simply sent again.
                 Ok(connection) => {
                     let insert = inbound::insert(connection, &calls, now, due_at);
-                    tokio::time::timeout(PATIENCE, insert).await.unwrap_or_else(|_| Err(timed_out()))
+                    tokio::time::timeout(PATIENCE, insert).await.unwrap_or_else(|_| Err(Error::timed_out()))
                 }
                 Err(error) => Err(error),
             };
@@ -275,7 +246,7 @@ impl CallWriter {
                     return Vec::new();
                 }
                 Err(error) if error.is_transient() => {
-                    self.line.connection = None;
+                    self.line.give_up();
                     if !batch.iter().any(Entry::is_awaited) {
                         tracing::warn!(%error, calls = calls.len(), "a batch could not be written in time");
                         return Vec::new();

@@ -12,7 +12,7 @@ use busbar_domain::trace::TraceContext;
 use busbar_domain::{Clock, Failure, Timestamp};
 use busbar_messaging::{Handler, Publisher, Queue};
 use busbar_runtime::Parts;
-use busbar_storage::accept::{Publication, Receipt, Written};
+use busbar_storage::accept::{Owed, Publication, Receipt, Written};
 use busbar_storage::access::Plans;
 use busbar_storage::due::WAKE_GRACE;
 use busbar_storage::inbound::{Ended, Received, lock_received, mark_ended};
@@ -108,16 +108,9 @@ impl Calls {
     }
 
     fn wake(&self, receipts: &HashMap<EventId, Receipt>) {
-        let (mut deliveries, mut spreading) = (Vec::new(), Vec::new());
-        for (event, receipt) in receipts {
-            if let Receipt::Accepted { deliveries: owed, spreading: wide } = receipt {
-                deliveries.extend(owed.iter().map(|id| id.uuid()));
-                spreading.extend(wide.then_some(event.uuid()));
-            }
-        }
-        deliveries.sort_unstable();
-        self.publisher.wake(Queue::Deliveries, &deliveries, None);
-        self.publisher.wake(Queue::Jobs, &spreading, None);
+        let owed = Owed::by(receipts);
+        self.publisher.wake(Queue::Deliveries, &owed.deliveries, None);
+        self.publisher.wake(Queue::Jobs, &owed.spreading, None);
     }
 
     fn count(&self, ended: &[(InboundId, Ended)]) {

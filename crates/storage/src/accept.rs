@@ -45,6 +45,30 @@ pub enum Receipt {
     },
 }
 
+/// What events that were just accepted want to be woken.
+#[derive(Debug, Default)]
+pub struct Owed {
+    /// Deliveries, in key order.
+    pub deliveries: Vec<Uuid>,
+    /// Events whose fan-out is left to the processor.
+    pub spreading: Vec<Uuid>,
+}
+
+impl Owed {
+    /// What `receipts` owe; repeats owe nothing.
+    pub fn by(receipts: &HashMap<EventId, Receipt>) -> Self {
+        let mut owed = Self::default();
+        for (event, receipt) in receipts {
+            if let Receipt::Accepted { deliveries, spreading } = receipt {
+                owed.deliveries.extend(deliveries.iter().map(|id| id.uuid()));
+                owed.spreading.extend(spreading.then_some(event.uuid()));
+            }
+        }
+        owed.deliveries.sort_unstable();
+        owed
+    }
+}
+
 /// What the write said.
 #[derive(Debug)]
 pub enum Written {
@@ -193,7 +217,7 @@ struct Columns<'p> {
     payload: Vec<&'p [u8]>,
     guarded: Vec<bool>,
     keys: Keys<'p>,
-    owed: Owed,
+    owed: OwedColumns,
 }
 
 /// The columns of `first_seen`.
@@ -219,7 +243,7 @@ impl<'p> Keys<'p> {
 }
 
 #[derive(Default)]
-struct Owed {
+struct OwedColumns {
     id: Vec<Uuid>,
     tenant: Vec<Uuid>,
     event: Vec<Uuid>,

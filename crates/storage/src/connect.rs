@@ -72,6 +72,35 @@ pub enum Durability {
     Relaxed,
 }
 
+/// A hot connection that is made when it is needed and given up when it fails.
+#[derive(Debug)]
+pub struct Line {
+    database: Database,
+    durability: Durability,
+    open: Option<PgConnection>,
+}
+
+impl Line {
+    /// A line to `database`; nothing is connected yet.
+    pub const fn new(database: Database, durability: Durability) -> Self {
+        Self { database, durability, open: None }
+    }
+
+    /// The connection, made anew if there is none.
+    pub async fn get(&mut self) -> Result<&mut PgConnection, Error> {
+        let open = match self.open.take() {
+            Some(open) => open,
+            None => self.database.connect_hot(self.durability).await?,
+        };
+        Ok(self.open.insert(open))
+    }
+
+    /// Closes the connection, so that the next one is made anew: after an error, or when its answer did not come.
+    pub fn give_up(&mut self) {
+        self.open = None;
+    }
+}
+
 impl Database {
     /// Prepares the pool; connections are made when they are first needed. Called inside a tokio runtime.
     pub fn new(config: &Config, keyring: Keyring) -> Result<Self, Error> {
@@ -121,7 +150,7 @@ impl Database {
 
     /// A connection for one hot statement. Its plans are generic and never scan, since a plan that was made while
     /// the tables were empty would otherwise stay.
-    pub async fn connect_hot(&self, durability: Durability) -> Result<PgConnection, Error> {
+    async fn connect_hot(&self, durability: Durability) -> Result<PgConnection, Error> {
         let commit = match durability {
             Durability::Durable => "on",
             Durability::Relaxed => "off",

@@ -39,6 +39,11 @@ pub enum Error {
 }
 
 impl Error {
+    /// What a statement that was not answered in time counts as: its outcome is unknown.
+    pub fn timed_out() -> Self {
+        Self::Connection(std::io::Error::from(std::io::ErrorKind::TimedOut).into())
+    }
+
     /// Whether the same statement may succeed later.
     pub const fn is_transient(&self) -> bool {
         match self {

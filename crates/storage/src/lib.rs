@@ -24,6 +24,6 @@ pub mod tenants;
 pub mod webhooks;
 mod wire;
 
-pub use connect::{Config, Database, Pooled, Transaction};
+pub use connect::{Config, Database, Line, Pooled, Transaction};
 pub use error::Error;
 pub use sqlx::PgConnection;
