@@ -8,6 +8,7 @@ use busbar_domain::event::NewEvent;
 use busbar_domain::id::{EventId, InboundId, TenantId};
 use busbar_domain::inbound::{NewInbound, System};
 use busbar_domain::subscription::{Subscriptions, WIDEST};
+use busbar_domain::trace::TraceContext;
 use busbar_domain::{Clock, Timestamp};
 use busbar_messaging::{Publisher, Queue};
 use busbar_storage::accept::{Owed, Publication, Receipt, Written};
@@ -64,6 +65,7 @@ impl EventWriter {
         let counts: Vec<usize> = batch.iter().map(|entry| entry.item.len()).collect();
         let mut events: Vec<NewEvent> = batch.iter_mut().flat_map(|entry| std::mem::take(&mut entry.item)).collect();
         let ids: Vec<EventId> = events.iter().map(|event| event.id).collect();
+        let trace = only(events.iter().map(|event| event.trace));
         loop {
             let now = self.clock.now();
             let publication = match self.plan(events, now).await {
@@ -90,7 +92,7 @@ impl EventWriter {
                 }
                 Ok(Written::Done(mut receipts)) => {
                     if takes {
-                        self.wake(&receipts);
+                        self.wake(&receipts, trace);
                     }
                     measure(ids.len(), began);
                     let mut ids = ids.into_iter();
@@ -160,10 +162,10 @@ impl EventWriter {
         }
     }
 
-    fn wake(&self, receipts: &HashMap<EventId, Receipt>) {
+    fn wake(&self, receipts: &HashMap<EventId, Receipt>, trace: Option<TraceContext>) {
         let owed = Owed::by(receipts);
-        self.publisher.wake(self.wake, &owed.deliveries, None);
-        self.publisher.wake(Queue::Jobs, &owed.spreading, None);
+        self.publisher.wake(self.wake, &owed.deliveries, trace);
+        self.publisher.wake(Queue::Jobs, &owed.spreading, trace);
     }
 }
 
@@ -175,6 +177,12 @@ fn restore(mut batch: Vec<EventEntry>, counts: &[usize], ids: &[EventId], events
         entry.item = ids.by_ref().take(*count).filter_map(|id| events.remove(id)).collect();
     }
     batch
+}
+
+/// The trace of a batch that has but one; each row keeps its own.
+fn only(mut traces: impl Iterator<Item = TraceContext>) -> Option<TraceContext> {
+    let first = traces.next();
+    first.filter(|_| traces.next().is_none())
 }
 
 fn halves<T>(mut batch: Vec<T>) -> Vec<Vec<T>> {
@@ -273,7 +281,7 @@ impl CallWriter {
                 .filter(|call| call.system == system && receipts.get(&call.id) == Some(&inbound::Receipt::Accepted))
                 .map(|call| call.id.uuid())
                 .collect();
-            self.publisher.wake(queue, &ids, None);
+            self.publisher.wake(queue, &ids, only(calls.iter().map(|call| call.trace)));
         }
     }
 }

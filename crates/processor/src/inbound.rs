@@ -102,15 +102,17 @@ impl Calls {
 
         self.count(&ended);
         if takes {
-            self.wake(&receipts);
+            // A batch of several calls has several traces; each row keeps its own.
+            let trace = if let [call] = calls.as_slice() { Some(call.trace) } else { None };
+            self.wake(&receipts, trace);
         }
         Ok(())
     }
 
-    fn wake(&self, receipts: &HashMap<EventId, Receipt>) {
+    fn wake(&self, receipts: &HashMap<EventId, Receipt>, trace: Option<TraceContext>) {
         let owed = Owed::by(receipts);
-        self.publisher.wake(Queue::Deliveries, &owed.deliveries, None);
-        self.publisher.wake(Queue::Jobs, &owed.spreading, None);
+        self.publisher.wake(Queue::Deliveries, &owed.deliveries, trace);
+        self.publisher.wake(Queue::Jobs, &owed.spreading, trace);
     }
 
     fn count(&self, ended: &[(InboundId, Ended)]) {
