@@ -61,6 +61,8 @@ pub(crate) struct Lanes {
 struct Slot {
     lane: Lane<Job>,
     route: Arc<Route>,
+    /// The process's rules, narrowed to what the webhook asked for.
+    rules: Rules,
     used_at: Instant,
 }
 
@@ -83,15 +85,16 @@ impl Lanes {
         let slot = self.by_webhook.entry(claimed.webhook).or_insert_with(|| Slot {
             lane: Lane::new(),
             route: Arc::new(Route::to(endpoint, policy, longest)),
+            rules: self.rules,
             used_at: now,
         });
         if !Arc::ptr_eq(&slot.route.endpoint, endpoint) {
             slot.route = Arc::new(Route::to(endpoint, policy, longest));
         }
         slot.used_at = now;
-        let mut rules = self.rules;
-        rules.most_in_flight =
-            endpoint.webhook.max_in_flight.map_or(rules.most_in_flight, |most| most.min(rules.most_in_flight));
+        let most = self.rules.most_in_flight;
+        slot.rules.most_in_flight = endpoint.webhook.max_in_flight.map_or(most, |asked| asked.min(most));
+        let rules = slot.rules;
         let trusted = slot.lane.is_trusted();
         // A lane has room for one, so that it can prove itself, but not so many lanes that nothing else fits.
         let bound = if slot.lane.held() == 0 { self.most_held / 4 * 3 } else { self.most_held / 2 };
@@ -114,10 +117,10 @@ impl Lanes {
     pub(crate) fn end(&mut self, webhook: WebhookId, ticket: u64, ending: Ending, now: Instant) -> Vec<Start> {
         let Some(slot) = self.by_webhook.get_mut(&webhook) else { return Vec::new() };
         let (before, was_trusted) = (slot.lane.held(), slot.lane.is_trusted());
-        slot.lane.end(ticket, ending, now, self.rules);
+        slot.lane.end(ticket, ending, now, slot.rules);
         let mut starts = Vec::new();
         while slot.lane.has_waiting()
-            && let Some(ticket) = slot.lane.begin(now, self.rules)
+            && let Some(ticket) = slot.lane.begin(now, slot.rules)
             && let Some(job) = slot.lane.next()
         {
             starts.push(Start { job, ticket });
@@ -130,10 +133,10 @@ impl Lanes {
 
     /// Takes out what waits in lanes that have become slow, and forgets lanes that nobody uses.
     pub(crate) fn trim(&mut self, now: Instant) -> Vec<(Claimed, Duration)> {
-        let (rules, mut out) = (self.rules, Vec::new());
+        let mut out = Vec::new();
         let mut removed = (0, 0);
         for slot in self.by_webhook.values_mut() {
-            for job in slot.lane.trim(now, rules) {
+            for job in slot.lane.trim(now, slot.rules) {
                 removed.0 += 1;
                 removed.1 += usize::from(!slot.lane.is_trusted());
                 out.push((job.claimed, slot.lane.line_up(now)));

@@ -30,6 +30,9 @@ use crate::recorder::Recorder;
 /// The longest that a claim may take before its connection is given up.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// How long a delivery waits whose webhook cannot be read, until an operator has mended it.
+const UNREADABLE: Duration = Duration::from_secs(30);
+
 /// The worker; clones are one.
 #[derive(Clone)]
 pub(crate) struct Worker(Arc<Inside>);
@@ -106,8 +109,8 @@ impl Worker {
     async fn place(&self, claimed: Vec<Claimed>) {
         let inside = &self.0;
         inside.ledger.take(claimed.iter().map(|claimed| claimed.claim), Instant::now());
-        let endpoints = match inside.endpoints.of(claimed.iter().map(|claimed| claimed.webhook)).await {
-            Ok(endpoints) => endpoints,
+        let known = match inside.endpoints.of(claimed.iter().map(|claimed| claimed.webhook)).await {
+            Ok(known) => known,
             Err(error) => {
                 tracing::warn!(%error, "webhooks cannot be read; what was claimed goes back");
                 let wait = Duration::from_secs(1);
@@ -124,13 +127,16 @@ impl Worker {
                     inside.bury(&claimed);
                     continue;
                 }
-                match endpoints.get(&claimed.webhook) {
+                match known.endpoints.get(&claimed.webhook) {
                     Some(endpoint) if endpoint.webhook.status == WebhookStatus::Active || claimed.test => {
                         match lanes.offer(claimed, endpoint, inside.egress.policy(), now) {
                             Place::Start(start) => starts.push(start),
                             Place::Waits => {}
                             Place::Refused(claimed, wait) => refused.push(Parked { claim: claimed.claim, wait }),
                         }
+                    }
+                    None if known.unreadable.contains(&claimed.webhook) => {
+                        refused.push(Parked { claim: claimed.claim, wait: UNREADABLE });
                     }
                     Some(_) | None => held.push(claimed.claim),
                 }

@@ -1,6 +1,6 @@
 //! What the hot path knows of keys, connectors, subscriptions and endpoints, each through its cache.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -266,6 +266,15 @@ impl Endpoint {
     }
 }
 
+/// What is known of webhooks.
+#[derive(Debug, Default)]
+pub struct Known {
+    /// Those that can be called.
+    pub endpoints: HashMap<WebhookId, Arc<Endpoint>>,
+    /// Those whose row cannot be read, such as one whose secret does not open.
+    pub unreadable: HashSet<WebhookId>,
+}
+
 /// Endpoints by webhook id.
 #[derive(Debug)]
 pub struct Endpoints {
@@ -299,25 +308,25 @@ impl Endpoints {
     }
 
     /// The endpoints of `webhooks`; one that was deleted is not among them.
-    pub async fn of(
-        &self,
-        webhooks: impl IntoIterator<Item = WebhookId>,
-    ) -> Result<HashMap<WebhookId, Arc<Endpoint>>, Error> {
-        let mut found = HashMap::new();
+    ///
+    /// A webhook whose row cannot be read bears that alone: it is named apart, and the others are answered.
+    pub async fn of(&self, webhooks: impl IntoIterator<Item = WebhookId>) -> Result<Known, Error> {
+        let mut known = Known::default();
+        let found = &mut known.endpoints;
         let mut missing = Vec::new();
         for webhook in webhooks {
             if found.contains_key(&webhook) {
                 continue;
             }
             match self.cache.get(&webhook) {
-                Some(Some(known)) => {
-                    found.insert(webhook, known);
+                Some(Some(endpoint)) => {
+                    found.insert(webhook, endpoint);
                 }
                 Some(None) | None => missing.push(webhook.uuid()),
             }
         }
         if missing.is_empty() {
-            return Ok(found);
+            return Ok(known);
         }
         let rows: Vec<EndpointRow> = sqlx::query_as(
             "select w.id, w.tenant_id, w.url, w.dialect, w.status, w.secret, w.old_secret, w.old_secret_until,
@@ -330,9 +339,17 @@ impl Endpoints {
         .await?;
         for row in rows {
             let (id, tenant, version) = (WebhookId::from(row.id), TenantId::from(row.tenant_id), row.config_version);
-            found.insert(id, self.cache.keep(id, tenant, version, self.endpoint(row)?));
+            match self.endpoint(row) {
+                Ok(endpoint) => {
+                    found.insert(id, self.cache.keep(id, tenant, version, endpoint));
+                }
+                Err(error) => {
+                    tracing::error!(webhook = %id, %error, "a webhook cannot be read");
+                    known.unreadable.insert(id);
+                }
+            }
         }
-        Ok(found)
+        Ok(known)
     }
 
     fn endpoint(&self, row: EndpointRow) -> Result<Endpoint, Error> {

@@ -6,6 +6,7 @@ use busbar_egress::Method;
 use busbar_sandbox::{Answer, Step};
 use busbar_testkit::hub::PATIENCE;
 use busbar_testkit::{Hub, eventually};
+use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 
 /// A policy whose retries come soon.
@@ -69,6 +70,39 @@ async fn at_the_end_of_its_schedule_a_delivery_is_dead_with_a_reason() {
         assert_eq!(delivery["attempts"].as_array().unwrap().len(), attempts);
         assert_eq!(delivery["attempts"][0]["status"], status);
     }
+    hub.stop().await;
+}
+
+#[tokio::test]
+async fn no_more_are_in_flight_to_a_webhook_than_it_asked_for() {
+    let hub = Hub::start().await;
+    let slow = Answer::status(200).after(Duration::from_millis(150));
+    hub.receiver().script("/narrow", vec![Step::new(slow)]);
+    hub.webhook("/narrow", "standard", &["a"], json!({ "max_in_flight": 1 })).await;
+    futures_util::future::join_all((0..8).map(|_| publish(&hub, "a"))).await;
+    let calls = hub.arrived("/narrow", 8).await;
+    let mut at: Vec<_> = calls.iter().map(|call| call.received_at).collect();
+    at.sort_unstable();
+    let closest = at.windows(2).map(|pair| pair[1] - pair[0]).min().unwrap();
+    assert!(closest >= Duration::from_millis(140), "two calls were {closest:?} apart");
+    hub.stop().await;
+}
+
+#[tokio::test]
+async fn a_webhook_whose_secret_does_not_open_holds_up_nobody_else() {
+    let hub = Hub::start().await;
+    let (broken, _) = hub.webhook("/broken", "standard", &["a"], json!({})).await;
+    hub.webhook("/sound", "standard", &["a"], json!({})).await;
+    let statement = format!(
+        "update webhooks set secret = 'x' where id = '{broken}';
+         update tenants set config_version = config_version + 1, config_changed_at = now()"
+    );
+    let url = hub.settings().database.url.expose_secret();
+    let changed = std::process::Command::new("psql").args([url, "-qc", &statement]).status().unwrap();
+    assert!(changed.success());
+    publish(&hub, "a").await;
+    assert_eq!(hub.arrived("/sound", 1).await.len(), 1);
+    assert!(hub.receiver().requests().iter().all(|call| call.path != "/broken"));
     hub.stop().await;
 }
 
