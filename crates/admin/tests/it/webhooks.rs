@@ -34,7 +34,7 @@ async fn a_webhook_shows_its_secret_once() {
     }
     let id: WebhookId = made["id"].as_str().unwrap().parse().unwrap();
     let known = Endpoints::new(hub.database.clone(), Changes::default()).of([id]).await.unwrap();
-    assert_eq!(known[&id].webhook.secret.expose(), secret, "what is stored opens where it is used");
+    assert_eq!(known.endpoints[&id].webhook.secret.expose(), secret, "what is stored opens where it is used");
     hub.end().await;
 }
 
@@ -137,7 +137,7 @@ async fn a_rotation_keeps_the_old_secret_for_the_overlap() {
     let id: WebhookId = made["id"].as_str().unwrap().parse().unwrap();
     let endpoint = async || {
         let mut known = Endpoints::new(hub.database.clone(), Changes::default()).of([id]).await.unwrap();
-        known.remove(&id).unwrap()
+        known.endpoints.remove(&id).unwrap()
     };
     let webhook = &endpoint().await.webhook;
     assert_eq!(webhook.secret.expose(), rotated["secret"].as_str().unwrap());
