@@ -58,8 +58,8 @@ enum Standing {
     Bad,
     /// A key of a tenant.
     Key(Arc<Caller>, TenantId),
-    /// The platform's operator, and the tenant that it names.
-    Operator(Result<TenantId, Unnamed>),
+    /// The platform's operator by its key, and the tenant that it names.
+    Operator(Uuid, Result<TenantId, Unnamed>),
     /// Whether the credential is good cannot be told now.
     Unknown,
 }
@@ -122,12 +122,14 @@ async fn standing(desk: &Desk, request: &HttpRequest) -> Result<Standing, busbar
     let is_set_operator =
         desk.operator_key().is_some_and(|key| key.expose_secret().as_bytes().ct_eq(credential.as_bytes()).into());
     if is_set_operator {
-        return Ok(Standing::Operator(named_tenant(desk, request).await?));
+        return Ok(Standing::Operator(Uuid::nil(), named_tenant(desk, request).await?));
     }
     let Some(caller) = desk.callers().find(credential, desk.now()).await? else { return Ok(Standing::Bad) };
     Ok(match caller.tenant {
         Some(tenant) => Standing::Key(caller, tenant),
-        None if caller.may(Scope::Operator) => Standing::Operator(named_tenant(desk, request).await?),
+        None if caller.may(Scope::Operator) => {
+            Standing::Operator(caller.key.uuid(), named_tenant(desk, request).await?)
+        }
         None => Standing::Bad,
     })
 }
@@ -145,9 +147,11 @@ async fn named_tenant(desk: &Desk, request: &HttpRequest) -> Result<Result<Tenan
 pub(crate) fn changes_for(request: &HttpRequest) -> Option<Uuid> {
     match request.extensions().get::<Standing>()? {
         Standing::Key(caller, tenant) => caller.may(Scope::Admin).then(|| tenant.uuid()),
-        Standing::Operator(Ok(tenant)) => Some(tenant.uuid()),
-        Standing::Operator(Err(Unnamed::Missing)) => Some(Uuid::nil()),
-        Standing::Operator(Err(Unnamed::NoSuchTenant)) | Standing::Absent | Standing::Bad | Standing::Unknown => None,
+        Standing::Operator(_, Ok(tenant)) => Some(tenant.uuid()),
+        Standing::Operator(_, Err(Unnamed::Missing)) => Some(Uuid::nil()),
+        Standing::Operator(_, Err(Unnamed::NoSuchTenant)) | Standing::Absent | Standing::Bad | Standing::Unknown => {
+            None
+        }
     }
 }
 
@@ -155,23 +159,25 @@ pub(crate) fn changes_for(request: &HttpRequest) -> Option<Uuid> {
 pub(crate) struct Authorized<S> {
     /// The tenant.
     pub(crate) tenant: TenantId,
+    /// The key that was used, for the audit; the nil id for the operator's key of the settings.
+    pub(crate) actor: Uuid,
     scope: PhantomData<S>,
 }
 
 impl<S: Needed> Authorized<S> {
     /// The caller of `request`, if it may do what `S` allows.
     pub(crate) fn of(request: &HttpRequest) -> Result<Self, Denied> {
-        let tenant = match request.extensions().get::<Standing>() {
-            Some(Standing::Key(caller, tenant)) if caller.may(S::SCOPE) => *tenant,
+        let (tenant, actor) = match request.extensions().get::<Standing>() {
+            Some(Standing::Key(caller, tenant)) if caller.may(S::SCOPE) => (*tenant, caller.key.uuid()),
             Some(Standing::Key(..)) => return Err(Denied::Scope),
-            Some(Standing::Operator(Ok(tenant))) => *tenant,
-            Some(Standing::Operator(Err(Unnamed::Missing))) => return Err(Denied::TenantRequired),
-            Some(Standing::Operator(Err(Unnamed::NoSuchTenant))) => return Err(Denied::NoSuchTenant),
+            Some(Standing::Operator(actor, Ok(tenant))) => (*tenant, *actor),
+            Some(Standing::Operator(_, Err(Unnamed::Missing))) => return Err(Denied::TenantRequired),
+            Some(Standing::Operator(_, Err(Unnamed::NoSuchTenant))) => return Err(Denied::NoSuchTenant),
             Some(Standing::Bad) => return Err(Denied::Bad),
             Some(Standing::Unknown) => return Err(Denied::Unknown),
             Some(Standing::Absent) | None => return Err(Denied::Absent),
         };
-        Ok(Self { tenant, scope: PhantomData })
+        Ok(Self { tenant, actor, scope: PhantomData })
     }
 }
 
@@ -184,6 +190,29 @@ impl<S: Needed> FromRequest for Authorized<S> {
     }
 }
 
+/// A caller with scope `S` who acts for a tenant, or the platform's operator who acts for none.
+pub(crate) struct Party<S> {
+    /// The tenant.
+    pub(crate) whose: Option<TenantId>,
+    /// The key that was used, for the audit; the nil id for the operator's key of the settings.
+    pub(crate) actor: Uuid,
+    scope: PhantomData<S>,
+}
+
+impl<S: Needed> FromRequest for Party<S> {
+    type Error = ApiError;
+    type Future = Ready<Result<Self, ApiError>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        if let Some(Standing::Operator(actor, Err(Unnamed::Missing))) = request.extensions().get::<Standing>() {
+            return ready(Ok(Self { whose: None, actor: *actor, scope: PhantomData }));
+        }
+        let known = Authorized::<S>::of(request);
+        let party = |known: Authorized<S>| Self { whose: Some(known.tenant), actor: known.actor, scope: PhantomData };
+        ready(known.map(party).map_err(ApiError::from))
+    }
+}
+
 /// The platform's operator.
 pub(crate) struct Operator;
 
@@ -193,7 +222,7 @@ impl FromRequest for Operator {
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
         ready(match request.extensions().get::<Standing>() {
-            Some(Standing::Operator(_)) => Ok(Self),
+            Some(Standing::Operator(..)) => Ok(Self),
             Some(Standing::Key(..)) => Err(Denied::Scope.into()),
             Some(Standing::Bad) => Err(Denied::Bad.into()),
             Some(Standing::Unknown) => Err(Denied::Unknown.into()),

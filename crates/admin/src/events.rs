@@ -1,10 +1,11 @@
 //! `/events`: facts as the hub took them, and what each of them owes.
 
 use actix_web::{HttpResponse, get, web};
-use busbar_domain::id::{EventId, first_at};
+use busbar_domain::event::{EventType, Label};
+use busbar_domain::id::EventId;
 use busbar_runtime::Problem;
 use busbar_storage::event_log::{self, EventDetail, EventRecord, Filter, Owed};
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa::{IntoParams, ToSchema};
@@ -13,6 +14,7 @@ use uuid::Uuid;
 use crate::caller::{Authorized, scope};
 use crate::desk::At;
 use crate::error::ApiError;
+use crate::fields::Faults;
 use crate::paging::{List, Paging};
 
 /// The most deliveries that one event shows.
@@ -37,7 +39,7 @@ struct EventQuery {
 
 /// An event.
 #[derive(Serialize, ToSchema)]
-struct EventView {
+pub(crate) struct EventView {
     /// Its id.
     id: Uuid,
     /// What happened.
@@ -47,7 +49,7 @@ struct EventView {
     subject: Option<String>,
     /// The project it belongs to.
     project: Option<String>,
-    /// The producer's ordering key, kept with the event; deliveries are not ordered by it.
+    /// The producer's ordering key: each webhook gets its deliveries in the order of their acceptance.
     ordering_key: Option<String>,
     /// When it happened, as its producer says.
     occurred_at: DateTime<Utc>,
@@ -66,22 +68,37 @@ struct EventDetailView {
     inbound_id: Option<Uuid>,
     /// The trace in which it was made.
     trace_id: Option<String>,
+    /// How often what led to it has left the hub and come back.
+    hops: i16,
     /// The payload.
     #[schema(value_type = Object)]
     data: Option<Box<RawValue>>,
-    /// The deliveries that it owes, at most 1,000 of them.
+    /// The deliveries that it owes, at most 1,000 of them, and at most 1,000 replays of these.
     deliveries: Vec<OwedView>,
 }
 
 /// One delivery that an event owes.
 #[derive(Serialize, ToSchema)]
-struct OwedView {
+pub(crate) struct OwedView {
     /// The delivery.
     id: Uuid,
     /// To whom.
     webhook_id: Uuid,
     /// Its state.
     status: String,
+    /// The delivery that it repeats.
+    replay_of: Option<Uuid>,
+}
+
+impl From<&Owed> for OwedView {
+    fn from(owed: &Owed) -> Self {
+        Self {
+            id: owed.id.uuid(),
+            webhook_id: owed.webhook.uuid(),
+            status: owed.state.clone(),
+            replay_of: owed.replay_of.map(Uuid::from),
+        }
+    }
 }
 
 impl From<EventRecord> for EventView {
@@ -100,23 +117,24 @@ impl From<EventRecord> for EventView {
 }
 
 impl EventDetailView {
-    fn new(detail: EventDetail, owed: Vec<Owed>) -> Self {
+    fn new(detail: EventDetail, owed: &[Owed]) -> Self {
         let text = String::from_utf8(detail.payload).ok();
         Self {
             event: detail.event.into(),
             inbound_id: detail.inbound.map(Uuid::from),
             trace_id: detail.trace.map(|trace| trace.trace_id()),
+            hops: detail.hops,
             data: text.and_then(|text| RawValue::from_string(text).ok()),
-            deliveries: owed
-                .into_iter()
-                .map(|one| OwedView { id: one.id.uuid(), webhook_id: one.webhook.uuid(), status: one.state })
-                .collect(),
+            deliveries: owed.iter().map(OwedView::from).collect(),
         }
     }
 }
 
 /// The tenant's events, newest first.
-#[utoipa::path(tag = "events", responses((status = 200, body = List<EventView>)))]
+#[utoipa::path(tag = "events", responses(
+    (status = 200, body = List<EventView>),
+    (status = 422, body = Problem, description = "A parameter is invalid"),
+))]
 #[get("/events")]
 pub(crate) async fn list_events(
     desk: At,
@@ -124,6 +142,14 @@ pub(crate) async fn list_events(
     query: web::Query<EventQuery>,
 ) -> Result<HttpResponse, ApiError> {
     let paging = Paging::parse(query.limit, query.cursor.as_deref())?;
+    let mut faults = Faults::default();
+    if let Some(kind) = &query.kind {
+        faults.take("/type", "INVALID_FIELD", EventType::parse(kind));
+    }
+    if let Some(subject) = &query.subject {
+        faults.take("/subject", "INVALID_FIELD", Label::parse(subject.as_str()));
+    }
+    faults.check()?;
     let filter = Filter {
         kind: query.kind.as_deref(),
         subject: query.subject.as_deref(),
@@ -145,14 +171,7 @@ pub(crate) async fn get_event(
     let (tenant, id) = (caller.tenant, EventId::from(*id));
     let found = desk.read(async |conn| event_log::find(conn, tenant, id).await).await?;
     let detail = found.ok_or_else(ApiError::not_found)?;
-    let span = made_within(&detail);
-    let owed = desk.read(async |conn| event_log::owed(conn, tenant, id, span, MAX_OWED).await).await?;
-    Ok(HttpResponse::Ok().json(EventDetailView::new(detail, owed)))
-}
-
-/// The ids between which the deliveries of an event were made: with it, or for long after a wide fan-out.
-fn made_within(detail: &EventDetail) -> (Uuid, Uuid) {
-    let accepted = detail.event.accepted_at;
-    let after = if detail.spread { TimeDelta::hours(1) } else { TimeDelta::seconds(30) };
-    (first_at(accepted - TimeDelta::seconds(30)), first_at(accepted + after))
+    let made = [detail.made()];
+    let owed = desk.read(async |conn| event_log::owed(conn, tenant, &made, MAX_OWED, MAX_OWED).await).await?;
+    Ok(HttpResponse::Ok().json(EventDetailView::new(detail, &owed)))
 }

@@ -3,8 +3,10 @@
 //! It makes no call to the outside itself; a test ping is a delivery like any other.
 
 mod api_keys;
+mod audit;
 mod caller;
 mod connectors;
+mod dead_letters;
 mod deliveries;
 mod desk;
 mod documents;
@@ -12,9 +14,11 @@ mod error;
 mod events;
 mod facade;
 mod fields;
+mod inbound;
 mod once;
 mod paging;
 mod ping;
+mod replays;
 mod run;
 mod tenants;
 mod webhooks;

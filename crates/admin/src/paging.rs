@@ -47,6 +47,11 @@ impl Paging {
         Ok(Self { before, limit })
     }
 
+    /// How many rows a page has at most.
+    pub(crate) fn limit(&self) -> usize {
+        usize::try_from(self.limit).unwrap_or(usize::MAX)
+    }
+
     /// How many rows to ask for: one more than is shown tells whether there is a next page.
     pub(crate) const fn fetch(&self) -> i64 {
         self.limit + 1
@@ -59,10 +64,18 @@ impl Paging {
         id: impl Fn(&R) -> Uuid,
         show: impl Fn(R) -> T,
     ) -> List<T> {
-        let limit = usize::try_from(self.limit).unwrap_or(usize::MAX);
+        let limit = self.limit();
         let more = rows.len() > limit;
         rows.truncate(limit);
-        let next_cursor = rows.last().filter(|_| more).map(|last| URL_SAFE_NO_PAD.encode(id(last).as_bytes()));
-        List { data: rows.into_iter().map(show).collect(), next_cursor }
+        let next = rows.last().filter(|_| more).map(id);
+        List::new(rows, next, show)
+    }
+}
+
+impl<T: ToSchema> List<T> {
+    /// A page of `rows`; the next one, if there is one, goes before `next`.
+    pub(crate) fn new<R>(rows: Vec<R>, next: Option<Uuid>, show: impl Fn(R) -> T) -> Self {
+        let next_cursor = next.map(|id| URL_SAFE_NO_PAD.encode(id.as_bytes()));
+        Self { data: rows.into_iter().map(show).collect(), next_cursor }
     }
 }

@@ -30,6 +30,8 @@ use crate::error::ApiError;
 const PATIENCE: Duration = Duration::from_secs(12);
 const POLL: Duration = Duration::from_millis(50);
 const STANDARD_SAMPLE: &str = r#"{"test":true,"message":"This is a test of your webhook."}"#;
+const WORKPRO_SAMPLE: &str = r#"{"id":"0190a3b8-5d2e-7c41-9f6a-2b7d8e4c1a05","title":"Pump maintenance","description":"Generated from SAP","status":"requested","priority":"medium","type":"corrective"}"#;
+const EXACT_SAMPLE: &str = r#"{"work_order_id":"uuid-of-work-order","wo_number":"PENDING-1703347200000","product":{"exact_item_id":"abc123-uuid","item_code":"SDM-ECO-001","name":"SDM ECO Sensor Unit"},"batch_size":10,"planned_start_date":"2024-01-15","planned_end_date":"2024-01-20","notes":"Rush order"}"#;
 
 /// How a test ended.
 #[derive(Serialize, ToSchema)]
@@ -108,7 +110,7 @@ async fn outcome(desk: &Desk, tenant: TenantId, delivery: DeliveryId) -> Result<
         let found = desk.read(async |conn| delivery_log::find(conn, tenant, delivery).await).await?;
         match found {
             // A test is tried once, so whatever is no longer pending has ended.
-            Some(record) if record.state != "pending" => return Ok(Ping::Ended(Box::new(record))),
+            Some(found) if found.delivery.state != "pending" => return Ok(Ping::Ended(Box::new(found.delivery))),
             Some(_) if Instant::now() < end => {}
             Some(_) | None => return Ok(Ping::Pending(delivery)),
         }
@@ -122,25 +124,74 @@ fn sample(
     now: busbar_domain::Timestamp,
 ) -> Result<NewEvent, ApiError> {
     let id = EventId::new(now);
-    match dialect {
-        Dialect::Ptw => Ok(ptw::sample_event(id, tenant, trace, now)),
-        Dialect::Standard => Ok(NewEvent {
-            id,
-            tenant,
-            kind: EventType::parse(ptw::TEST_EVENT).map_err(|_| Problem::internal())?,
-            subject: None,
-            project: None,
-            ordering_key: None,
-            occurred_at: now,
-            payload: Bytes::from_static(STANDARD_SAMPLE.as_bytes()),
-            trace,
-            inbound: None,
-            once: None,
-        }),
-    }
+    let (kind, payload) = match dialect {
+        Dialect::Ptw => return Ok(ptw::sample_event(id, tenant, trace, now)),
+        Dialect::Standard => (ptw::TEST_EVENT, STANDARD_SAMPLE),
+        Dialect::Workpro => ("workorder.created", WORKPRO_SAMPLE),
+        Dialect::Exact => ("shopOrder.create.requested", EXACT_SAMPLE),
+    };
+    Ok(NewEvent {
+        id,
+        tenant,
+        kind: EventType::parse(kind).map_err(|_| Problem::internal())?,
+        subject: None,
+        project: None,
+        ordering_key: None,
+        occurred_at: now,
+        payload: Bytes::from_static(payload.as_bytes()),
+        trace,
+        inbound: None,
+        hops: 0,
+        once: None,
+    })
 }
 
 fn trace_of(request: &HttpRequest) -> TraceContext {
     let header = request.headers().get("traceparent").and_then(|header| header.to_str().ok());
     header.and_then(TraceContext::parse).map_or_else(TraceContext::root, TraceContext::child)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use busbar_domain::json::compact;
+    use chrono::DateTime;
+
+    fn sent(dialect: Dialect) -> (String, String) {
+        let now = DateTime::parse_from_rfc3339("2024-01-10T14:30:00Z").unwrap().to_utc();
+        let event = sample(dialect, TenantId::new(now), TraceContext::root(), now).unwrap();
+        assert_eq!(compact(&event.payload).unwrap(), event.payload, "{dialect:?}");
+        let body = dialect.body(event.kind.as_str(), event.occurred_at, &event.payload);
+        (event.kind.as_str().to_owned(), String::from_utf8(body).unwrap())
+    }
+
+    #[test]
+    fn every_dialect_is_tested_with_an_event_of_its_own() {
+        let kinds = Dialect::ALL.map(|dialect| sent(dialect).0);
+        let permit = ptw::TEST_EVENT;
+        assert_eq!(kinds, [permit, permit, "workorder.created", "shopOrder.create.requested"]);
+        assert!(sent(Dialect::Workpro).1.starts_with(r#"{"event":"workorder.created","data":{"id":"#));
+    }
+
+    #[test]
+    fn the_test_of_an_exact_webhook_is_the_call_of_the_page() {
+        let page = br#"{
+          "event": "shopOrder.create.requested",
+          "timestamp": "2024-01-10T14:30:00.000Z",
+          "data": {
+            "work_order_id": "uuid-of-work-order",
+            "wo_number": "PENDING-1703347200000",
+            "product": {
+              "exact_item_id": "abc123-uuid",
+              "item_code": "SDM-ECO-001",
+              "name": "SDM ECO Sensor Unit"
+            },
+            "batch_size": 10,
+            "planned_start_date": "2024-01-15",
+            "planned_end_date": "2024-01-20",
+            "notes": "Rush order"
+          }
+        }"#;
+        assert_eq!(sent(Dialect::Exact).1.as_bytes(), compact(page).unwrap());
+    }
 }

@@ -16,7 +16,10 @@ use utoipa_actix_web::service_config::ServiceConfig;
 use crate::caller::prove;
 use crate::desk::{Desk, Options};
 use crate::once::once;
-use crate::{api_keys, connectors, deliveries, documents, events, facade, ping, tenants, webhooks};
+use crate::{
+    api_keys, audit, connectors, dead_letters, deliveries, documents, events, facade, inbound, ping, replays, tenants,
+    webhooks,
+};
 
 /// The longest body: configuration is small.
 const MAX_BODY: usize = 256 * 1024;
@@ -111,9 +114,27 @@ pub(crate) fn routes(app: &mut ServiceConfig<'_>) {
             .service(ping::test_webhook)
             .service(deliveries::list_webhook_deliveries)
             .service(deliveries::list_deliveries)
-            .service(deliveries::get_delivery)
+            .service(deliveries::detail::get_delivery)
+            .service(deliveries::control::replay_delivery)
+            .service(deliveries::control::cancel_delivery)
             .service(events::list_events)
             .service(events::get_event)
+            .service(inbound::list_inbound)
+            .service(inbound::detail::get_inbound)
+            .service(inbound::replay::replay_inbound)
+            .service(dead_letters::list_dead_letters)
+            .service(dead_letters::get_dead_letter)
+            .service(dead_letters::disposal::resubmit_dead_letter)
+            .service(dead_letters::disposal::discard_dead_letter)
+            .service(dead_letters::disposal::resubmit_dead_letters)
+            .service(dead_letters::disposal::discard_dead_letters)
+            .service(audit::list_audit)
+            .service(replays::create_replay)
+            .service(replays::list_replays)
+            .service(replays::get_replay)
+            .service(replays::pause_replay)
+            .service(replays::resume_replay)
+            .service(replays::cancel_replay)
             .service(facade::list_permit_webhooks)
             .service(facade::create_permit_webhook)
             .service(facade::get_permit_webhook)

@@ -1,8 +1,12 @@
 //! `busbar`: the hub in one process, and what operators and integrators do from a terminal.
 
+mod access;
 mod api;
 mod bench;
+mod dead_letters;
+mod deliveries;
 mod demo;
+mod inbound;
 mod keys;
 mod listen;
 mod openapi;
@@ -41,12 +45,16 @@ enum Command {
     Migrate,
     /// Declares or exports the broker's queues.
     Topology(topology::Options),
-    /// Makes API keys and master keys.
+    /// Makes API keys and master keys, and seals everything anew under a new one.
     Keys(keys::Options),
     /// Publishes events.
     Events(send::Options),
-    /// Shows deliveries.
-    Deliveries(send::DeliveryOptions),
+    /// Finds deliveries, repeats them and calls them off.
+    Deliveries(deliveries::Options),
+    /// Finds calls of outside systems and repeats them.
+    Inbound(inbound::Options),
+    /// Finds what was given up, and resubmits or discards it.
+    DeadLetters(dead_letters::Options),
     /// Listens locally, prints what arrives and verifies it.
     Listen(listen::Options),
     /// Measures the hub on this machine and proves that nothing is lost.
@@ -83,9 +91,11 @@ fn run(command: Command, settings: Settings) -> anyhow::Result<ExitCode> {
             Command::Up => Box::pin(up::run(settings)).await?,
             Command::Migrate => schema::migrate(&settings).await?,
             Command::Topology(options) => topology::run(&options, &settings).await?,
-            Command::Keys(options) => keys::run(&options, &settings).await?,
+            Command::Keys(options) => return keys::run(&options, &settings).await,
             Command::Events(options) => send::events(&options).await?,
-            Command::Deliveries(options) => send::deliveries(&options).await?,
+            Command::Deliveries(options) => deliveries::run(&options).await?,
+            Command::Inbound(options) => inbound::run(&options).await?,
+            Command::DeadLetters(options) => dead_letters::run(&options).await?,
             Command::Listen(options) => return listen::run(&options).await,
             Command::Bench(options) => return Box::pin(bench::run(options, settings)).await,
             Command::Demo(options) => demo::run(&options, &settings).await?,

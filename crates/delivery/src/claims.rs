@@ -9,7 +9,7 @@ use busbar_storage::{Database, Error, Line, PgConnection};
 use tokio_util::sync::CancellationToken;
 
 use crate::metric;
-use crate::worker::{Inside, Parked, Worker};
+use crate::worker::{Parked, Worker};
 
 /// How often leases are looked at; a lease holds for 5 s.
 const ROUND: Duration = Duration::from_millis(500);
@@ -28,7 +28,7 @@ pub(crate) async fn keep(database: Database, clock: Clock, worker: Worker, stop:
             () = stop.cancelled() => ended = true,
         }
         let kept = match line.get().await {
-            Ok(open) => round(open, &clock, worker.inside()).await,
+            Ok(open) => round(open, &clock, &worker).await,
             Err(error) => Err(error),
         };
         if let Err(error) = kept {
@@ -38,12 +38,11 @@ pub(crate) async fn keep(database: Database, clock: Clock, worker: Worker, stop:
     }
 }
 
-async fn round(open: &mut PgConnection, clock: &Clock, inside: &Inside) -> Result<(), Error> {
-    let now = Instant::now();
-    inside.park_slow(now);
+async fn round(open: &mut PgConnection, clock: &Clock, worker: &Worker) -> Result<(), Error> {
+    let (now, inside) = (Instant::now(), worker.inside());
+    worker.look_after_lanes(now);
     let claims = inside.ledger.older_than(RENEW_AT, now);
-    #[expect(clippy::cast_precision_loss, reason = "a process holds few claims")]
-    metrics::gauge!(metric::CLAIMED).set(inside.ledger.len() as f64);
+    metrics::gauge!(metric::CLAIMED).set(metric::count(inside.ledger.len()));
     for claims in claims.chunks(MOST) {
         let renewed = renew(open, claims, clock.now()).await?;
         if renewed.len() < claims.len() {

@@ -7,6 +7,8 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use crate::circuit::{Change, Circuit, Gate, Limits, Sign};
+
 /// How a lane's attempt ended, as far as its pace is concerned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ending {
@@ -14,8 +16,43 @@ pub(crate) enum Ending {
     Taken,
     /// The receiver answered, but did not take it.
     Answered,
-    /// No answer in time, no connection, or the receiver asked for less.
+    /// The receiver answered with an error of its own.
+    Failing,
+    /// The receiver asked for less.
+    Busy,
+    /// No answer in time, no connection, or an answer that says so.
     Overwhelmed,
+    /// Nothing was sent.
+    Unsent,
+}
+
+impl Ending {
+    /// What it says of the receiver; a test that fails says nothing.
+    const fn sign(self, test: bool) -> Sign {
+        match self {
+            Self::Taken => Sign::Health,
+            Self::Busy | Self::Unsent => Sign::Nothing,
+            Self::Answered | Self::Failing | Self::Overwhelmed if test => Sign::Nothing,
+            Self::Answered => Sign::Life,
+            Self::Failing | Self::Overwhelmed => Sign::Failure,
+        }
+    }
+}
+
+/// What an attempt that has ended means for its lane.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct End {
+    pub(crate) ending: Ending,
+    /// How long the receiver asked to be left alone.
+    pub(crate) pause: Option<Duration>,
+    /// Whether it was a test, which may close a circuit and else leaves it alone.
+    pub(crate) test: bool,
+}
+
+impl From<Ending> for End {
+    fn from(ending: Ending) -> Self {
+        Self { ending, pause: None, test: false }
+    }
 }
 
 /// What a lane may take.
@@ -25,6 +62,10 @@ pub(crate) struct Rules {
     pub(crate) most_in_flight: usize,
     /// The most that waits.
     pub(crate) most_waiting: usize,
+    /// The most per second, over all processes.
+    pub(crate) rate: Option<u32>,
+    /// When its circuit opens.
+    pub(crate) circuit: Limits,
 }
 
 /// How far ahead a lane takes work in.
@@ -35,37 +76,61 @@ const FIRST: f64 = 8.0;
 const LONGEST_WAIT: Duration = Duration::from_mins(10);
 /// The shortest.
 const SHORTEST_WAIT: Duration = Duration::from_secs(1);
+/// The longest pause that a receiver may ask of its whole lane.
+const LONGEST_PAUSE: Duration = Duration::from_mins(15);
+/// Of so many starts from the queue, one is a late delivery even if others wait.
+const LATE_TURN: u32 = 8;
+/// How close behind each other refused deliveries come once a lane that takes nothing at all may be open again.
+const SHUT_STEP: Duration = Duration::from_millis(20);
 
 /// One webhook's deliveries in this process.
 #[derive(Debug)]
 pub(crate) struct Lane<J> {
     waiting: VecDeque<J>,
+    /// What goes behind: retries, what was held, replays.
+    late: VecDeque<J>,
+    turns: u32,
     /// When each attempt in flight began, oldest first.
     began: VecDeque<(u64, Instant)>,
     tickets: u64,
     limit: f64,
     latency: Duration,
     proven: bool,
+    taken: bool,
     /// Where the line of refused deliveries ends.
     line_ends: Option<Instant>,
+    /// Until when the receiver asked to be left alone.
+    paused_until: Option<Instant>,
+    circuit: Circuit,
+    /// The ticket of the probe in flight.
+    probe: Option<u64>,
+    /// How many may begin at the webhook's own pace.
+    tokens: u32,
 }
 
 impl<J> Lane<J> {
     pub(crate) fn new() -> Self {
         Self {
             waiting: VecDeque::new(),
+            late: VecDeque::new(),
+            turns: 0,
             began: VecDeque::new(),
             tickets: 0,
             limit: FIRST,
             latency: Duration::ZERO,
             proven: false,
+            taken: false,
             line_ends: None,
+            paused_until: None,
+            circuit: Circuit::default(),
+            probe: None,
+            tokens: 0,
         }
     }
 
     /// Deliveries that this lane holds, in flight or waiting.
     pub(crate) fn held(&self) -> usize {
-        self.waiting.len() + self.began.len()
+        self.waiting.len() + self.late.len() + self.began.len()
     }
 
     /// Whether the last attempt was taken, and soon: such lanes may use all of the process.
@@ -73,84 +138,194 @@ impl<J> Lane<J> {
         self.proven && self.latency < HORIZON
     }
 
-    /// A ticket for one more attempt, if one more may be in flight.
-    pub(crate) fn begin(&mut self, now: Instant, rules: Rules) -> Option<u64> {
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the limit is small and positive")]
-        let limit = (self.limit as usize).clamp(1, rules.most_in_flight);
-        if self.began.len() >= limit {
-            return None;
-        }
-        self.tickets += 1;
-        self.began.push_back((self.tickets, now));
-        Some(self.tickets)
+    pub(crate) const fn is_open(&self) -> bool {
+        self.circuit.is_open()
     }
 
-    /// Whether one more may wait.
-    pub(crate) fn has_room(&self, now: Instant, rules: Rules) -> bool {
-        self.waiting.len() < self.capacity(now, rules)
+    /// Whether the receiver asked to be left alone.
+    pub(crate) fn is_paused(&self, now: Instant) -> bool {
+        self.paused_until.is_some_and(|until| now < until)
+    }
+
+    /// Whether the receiver has taken something since this was asked last.
+    pub(crate) fn has_taken(&mut self) -> bool {
+        std::mem::take(&mut self.taken)
+    }
+
+    /// Whether anything may be attempted now.
+    pub(crate) fn gate(&self, now: Instant) -> Gate {
+        match self.paused_until {
+            Some(until) if now < until => Gate::Shut(until),
+            Some(_) | None => self.circuit.gate(now),
+        }
+    }
+
+    /// A ticket for one more attempt, if one more may be in flight.
+    pub(crate) fn begin(&mut self, now: Instant, rules: Rules) -> Option<u64> {
+        if self.slots(rules) == 0 || self.gate(now) != Gate::Free || (rules.rate.is_some() && self.tokens == 0) {
+            return None;
+        }
+        self.tokens = self.tokens.saturating_sub(1);
+        Some(self.begin_at_once(now))
+    }
+
+    /// A ticket for an attempt that nothing holds up: a test, or a probe.
+    pub(crate) fn begin_at_once(&mut self, now: Instant) -> u64 {
+        self.tickets += 1;
+        self.began.push_back((self.tickets, now));
+        self.tickets
+    }
+
+    /// A ticket for the one probe of an open circuit.
+    pub(crate) fn begin_probe(&mut self, now: Instant) -> u64 {
+        let ticket = self.begin_at_once(now);
+        self.circuit.probe();
+        self.probe = Some(ticket);
+        ticket
+    }
+
+    /// Takes a probe back that another process has, or closes the circuit that another process has closed.
+    pub(crate) fn end_probe(&mut self, ticket: u64, again_at: Option<Instant>) {
+        self.began.retain(|(known, _)| *known != ticket || again_at.is_none());
+        self.probe = None;
+        match again_at {
+            Some(at) => self.circuit.wait_until(at),
+            None => self.close(),
+        }
+    }
+
+    /// The next probe of an open circuit may be taken at `at`.
+    pub(crate) fn probe_at(&mut self, at: Instant) {
+        self.circuit.wait_until(at);
+    }
+
+    /// Another process has closed the circuit; one call goes first here too.
+    pub(crate) fn close(&mut self) {
+        self.circuit.close();
+        self.probe = None;
+        self.limit = 1.0;
+        self.line_ends = None;
+    }
+
+    /// Whether one more may wait; what is late leaves the room to what is live.
+    pub(crate) fn has_room(&self, late: bool, now: Instant, rules: Rules) -> bool {
+        let before = if late { self.waiting.len() + self.late.len() } else { self.waiting.len() };
+        self.gate(now) == Gate::Free && before < self.capacity(now, rules)
     }
 
     /// Whether anything waits.
     pub(crate) fn has_waiting(&self) -> bool {
-        !self.waiting.is_empty()
+        !self.waiting.is_empty() || !self.late.is_empty()
     }
 
-    /// Puts a delivery at the end of the queue.
-    pub(crate) fn wait(&mut self, job: J) {
-        self.waiting.push_back(job);
+    /// How many more could begin if the webhook's pace allowed it.
+    pub(crate) fn wants(&self, now: Instant, rules: Rules) -> usize {
+        let waiting = self.waiting.len() + self.late.len();
+        if self.gate(now) == Gate::Free { waiting.min(self.slots(rules)) } else { 0 }
     }
 
-    /// The next to be attempted.
+    /// Lets so many more begin; what an earlier grant has left is gone.
+    pub(crate) fn grant(&mut self, tokens: u32) {
+        self.tokens = tokens;
+    }
+
+    /// Puts a delivery at the end of its queue.
+    pub(crate) fn wait(&mut self, job: J, late: bool) {
+        if late { self.late.push_back(job) } else { self.waiting.push_back(job) }
+    }
+
+    /// The next to be attempted: what is live first, and now and then a late one.
     pub(crate) fn next(&mut self) -> Option<J> {
-        self.waiting.pop_front()
+        self.turns = self.turns.wrapping_add(1);
+        if self.turns.is_multiple_of(LATE_TURN) {
+            self.late.pop_front().or_else(|| self.waiting.pop_front())
+        } else {
+            self.waiting.pop_front().or_else(|| self.late.pop_front())
+        }
     }
 
-    /// Ends the attempt with this ticket.
-    pub(crate) fn end(&mut self, ticket: u64, ending: Ending, now: Instant, rules: Rules) {
+    /// Ends the attempt with this ticket; answers what has become of the circuit.
+    pub(crate) fn end(&mut self, ticket: u64, end: End, now: Instant, rules: Rules) -> Option<Change> {
         if let Some(at) = self.began.iter().position(|(known, _)| *known == ticket)
             && let Some((_, began)) = self.began.remove(at)
         {
             let took = now.saturating_duration_since(began);
             self.latency = if self.latency.is_zero() { took } else { (self.latency * 7 + took) / 8 };
         }
+        let was_probe = self.probe.take_if(|probe| *probe == ticket).is_some();
+        let change = self.circuit.note(end.ending.sign(end.test), was_probe, rules.circuit, now);
         #[expect(clippy::cast_precision_loss, reason = "the limit is small")]
         let most = rules.most_in_flight as f64;
-        match ending {
+        match end.ending {
             Ending::Taken => {
                 self.limit = (self.limit + 1.0).min(most);
-                self.proven = true;
-                self.line_ends = None;
+                (self.proven, self.taken) = (true, true);
+                // A pace of the webhook's own does not change with its successes.
+                self.line_ends = self.line_ends.filter(|_| rules.rate.is_some());
             }
-            Ending::Answered => self.proven = false,
-            Ending::Overwhelmed => {
+            Ending::Answered | Ending::Failing | Ending::Unsent => self.proven = false,
+            Ending::Busy | Ending::Overwhelmed => {
                 self.limit = (self.limit / 2.0).max(1.0);
                 self.proven = false;
             }
         }
+        if change.is_some() {
+            // Whoever recovers is met with one call, then two, then four; and behind each probe a new line begins.
+            self.limit = 1.0;
+            self.line_ends = None;
+        }
+        if let Some(pause) = end.pause {
+            let until = now + pause.min(LONGEST_PAUSE);
+            self.paused_until = Some(self.paused_until.map_or(until, |known| known.max(until)));
+        }
+        change
     }
 
     /// How long a delivery that finds no room should wait: each stands behind the one before it.
-    pub(crate) fn line_up(&mut self, now: Instant) -> Duration {
-        let step = self.pace(now).div_f64(self.limit.max(1.0));
-        let soonest = now + SHORTEST_WAIT;
-        let at = self.line_ends.map_or(soonest, |end| end.max(soonest)).min(now + LONGEST_WAIT);
+    pub(crate) fn line_up(&mut self, now: Instant, rules: Rules) -> Duration {
+        let pace = self.pace(now).div_f64(self.limit.max(1.0));
+        let (soonest, pace) = match self.gate(now) {
+            // How slow it was before says nothing about how it will be then.
+            Gate::Shut(until) => (until.max(now + SHORTEST_WAIT), pace.min(SHUT_STEP)),
+            Gate::Free | Gate::Probe => (now + SHORTEST_WAIT, pace),
+        };
+        let step = rules.rate.map_or(pace, |rate| pace.max(Duration::from_secs(1) / rate.max(1)));
+        let latest = soonest + LONGEST_WAIT;
+        let at = self.line_ends.map_or(soonest, |end| end.max(soonest)).min(latest);
         self.line_ends = Some(at + step);
         at - now
     }
 
-    /// Takes out what waits beyond what the lane can start soon, last come first.
+    /// Takes out what waits beyond what the lane can start soon, late ones first and of each the last come first.
     pub(crate) fn trim(&mut self, now: Instant, rules: Rules) -> Vec<J> {
-        let keep = self.capacity(now, rules).min(self.waiting.len());
-        self.waiting.split_off(keep).into()
+        let keep = if self.gate(now) == Gate::Free { self.capacity(now, rules) } else { 0 };
+        let live = keep.min(self.waiting.len());
+        let late = (keep - live).min(self.late.len());
+        let mut out: Vec<J> = self.late.split_off(late).into();
+        out.extend(self.waiting.split_off(live));
+        out
     }
 
     /// Takes out everything that waits.
     pub(crate) fn empty(&mut self) -> Vec<J> {
-        std::mem::take(&mut self.waiting).into()
+        let mut out: Vec<J> = std::mem::take(&mut self.waiting).into();
+        out.extend(std::mem::take(&mut self.late));
+        out
+    }
+
+    /// How many more may be in flight.
+    fn slots(&self, rules: Rules) -> usize {
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the limit is small and positive")]
+        let limit = (self.limit as usize).clamp(1, rules.most_in_flight);
+        limit.saturating_sub(self.began.len())
     }
 
     fn capacity(&self, now: Instant, rules: Rules) -> usize {
         let starts = self.limit * HORIZON.as_secs_f64() / self.pace(now).as_secs_f64().max(0.001);
+        let starts = match rules.rate {
+            Some(rate) => starts.min(f64::from(rate) * HORIZON.as_secs_f64()),
+            None => starts,
+        };
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "bounded below")]
         let starts = starts.min(1e6) as usize;
         starts.clamp(1, rules.most_waiting)
@@ -164,61 +339,5 @@ impl<J> Lane<J> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const RULES: Rules = Rules { most_in_flight: 64, most_waiting: 512 };
-
-    fn run(lane: &mut Lane<u32>, count: usize, took: Duration, ending: Ending, now: &mut Instant) {
-        for _ in 0..count {
-            let ticket = lane.begin(*now, RULES).unwrap();
-            *now += took;
-            lane.end(ticket, ending, *now, RULES);
-        }
-    }
-
-    fn concurrency(lane: &mut Lane<u32>, now: Instant) -> usize {
-        std::iter::from_fn(|| lane.begin(now, RULES)).count()
-    }
-
-    #[test]
-    fn a_receiver_that_answers_soon_gets_all_it_may_have() {
-        let (mut lane, mut now) = (Lane::new(), Instant::now());
-        run(&mut lane, 100, Duration::from_millis(1), Ending::Taken, &mut now);
-        assert!(lane.is_trusted());
-        assert_eq!(concurrency(&mut lane, now), 64);
-        assert_eq!(lane.capacity(now, RULES), 512);
-    }
-
-    #[test]
-    fn a_receiver_that_hangs_is_left_with_one_slot_and_next_to_no_queue() {
-        let (mut lane, mut now) = (Lane::new(), Instant::now());
-        run(&mut lane, 8, Duration::from_secs(10), Ending::Overwhelmed, &mut now);
-        assert!(!lane.is_trusted());
-        assert_eq!(concurrency(&mut lane, now), 1);
-        assert_eq!(lane.capacity(now, RULES), 1);
-    }
-
-    #[test]
-    fn a_lane_that_has_begun_to_hang_is_trimmed_before_its_first_time_out() {
-        let (mut lane, now) = (Lane::new(), Instant::now());
-        assert_eq!(concurrency(&mut lane, now), 8);
-        for job in 0..500 {
-            lane.wait(job);
-        }
-        assert!(lane.trim(now + Duration::from_millis(1), RULES).is_empty());
-        let later = now + Duration::from_secs(4);
-        assert_eq!(lane.trim(later, RULES).len(), 496);
-        assert_eq!(lane.next(), Some(0));
-    }
-
-    #[test]
-    fn refused_deliveries_stand_in_line() {
-        let (mut lane, mut now) = (Lane::<u32>::new(), Instant::now());
-        run(&mut lane, 8, Duration::from_secs(10), Ending::Overwhelmed, &mut now);
-        let waits: Vec<_> = (0..200).map(|_| lane.line_up(now)).collect();
-        assert_eq!(waits[0], SHORTEST_WAIT);
-        assert!(waits.windows(2).all(|pair| pair[0] <= pair[1]));
-        assert_eq!(waits[199], LONGEST_WAIT);
-    }
-}
+#[path = "lane_tests.rs"]
+mod tests;

@@ -4,12 +4,16 @@
 //! door, and is written back in batches. Absent by design: any decision about who is owed what.
 
 mod attempt;
+mod breaker;
+mod circuit;
 mod claims;
 mod lane;
 mod lanes;
 mod ledger;
 mod metric;
+mod pace;
 mod recorder;
+mod request;
 mod worker;
 
 use std::sync::Arc;
@@ -19,9 +23,11 @@ use anyhow::Context as _;
 use busbar_messaging::{Queue, consume};
 use busbar_runtime::settings::Settings;
 use busbar_runtime::{Context, Parts, parts};
+use busbar_storage::access::Plans;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::breaker::WeakWorker;
 use crate::worker::{Intake, Worker};
 
 /// The most ids that one claim takes.
@@ -33,14 +39,31 @@ const LAST_WORDS: Duration = Duration::from_secs(2);
 pub async fn run(settings: Arc<Settings>, context: Context) -> anyhow::Result<()> {
     let parts = Parts::open(&settings, &context).await?;
     let egress = parts::egress(&settings)?;
+    let publisher = parts::publisher(&settings, &context.health)?;
     let (recorder, results) = recorder::channel();
-    let worker = Worker::new(&settings, &parts, egress, recorder);
+    let (breaker, notes) = breaker::channel();
+    let worker = Worker::new(&settings, &parts, egress, recorder, breaker);
 
     let beside = TaskTracker::new();
     let ended = CancellationToken::new();
-    let recording = beside.spawn(recorder::run(parts.database.clone(), parts.clock.clone(), results, worker.ledger()));
-    let keeping =
-        beside.spawn(claims::keep(parts.database.clone(), parts.clock.clone(), worker.clone(), ended.clone()));
+    let (database, clock) = (&parts.database, &parts.clock);
+    let plans = Arc::new(Plans::new(database.clone(), parts.changes.clone()));
+    let recording = beside.spawn(
+        recorder::Writer {
+            database: database.clone(),
+            clock: clock.clone(),
+            plans: Arc::clone(&plans),
+            publisher: publisher.clone(),
+            ledger: worker.ledger(),
+        }
+        .run(results),
+    );
+    let breaking = beside.spawn(
+        breaker::Writer { database: database.clone(), clock: clock.clone(), plans, publisher: publisher.clone() }
+            .run(notes, WeakWorker::of(&worker)),
+    );
+    let keeping = beside.spawn(claims::keep(database.clone(), clock.clone(), worker.clone(), ended.clone()));
+    let pacing = beside.spawn(pace::keep(database.clone(), clock.clone(), worker.clone(), ended.clone()));
 
     let stop = CancellationToken::new();
     let stopping = async {
@@ -67,9 +90,12 @@ pub async fn run(settings: Arc<Settings>, context: Context) -> anyhow::Result<()
     }
     ended.cancel();
     keeping.await.context("the leases' keeper failed")?;
+    pacing.await.context("the keeper of paces failed")?;
     // The last sender of results; the recorder ends when it has written them.
     drop(worker);
     recording.await.context("the recorder failed")?;
+    breaking.await.context("the circuits' writer failed")?;
+    publisher.close().await;
     parts.close().await;
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! The worker: takes wake-ups, claims rows, finds each a place in its lane, and runs the attempts.
 
 use std::panic::AssertUnwindSafe;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use busbar_domain::delivery::{CRASHES_BEFORE_ALONE, CRASHES_BEFORE_DEAD, DeliveryState};
@@ -21,10 +21,13 @@ use tokio::sync::{Notify, RwLock};
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
-use crate::attempt::{attempt, panicked};
-use crate::lane::{Ending, Rules};
-use crate::lanes::{Lanes, Place, Start};
+use crate::attempt::{about, attempt, panicked};
+use crate::breaker::{self, Asked, Breaker, Note};
+use crate::circuit::{FIRST_PAUSE, Limits};
+use crate::lane::Rules;
+use crate::lanes::{Job, Lanes, Place, Round, Start};
 use crate::ledger::Ledger;
+use crate::metric::{self, count};
 use crate::recorder::Recorder;
 
 /// The longest that a claim may take before its connection is given up.
@@ -49,6 +52,9 @@ pub(crate) struct Inside {
     room: Notify,
     parked: Mutex<Vec<Parked>>,
     recorder: Recorder,
+    breaker: Breaker,
+    /// Something waits in a lane with a pace of its own.
+    pub(crate) limited: Notify,
     attempts: TaskTracker,
     /// Held for reading by every attempt, for writing by one that must be alone.
     alone: RwLock<()>,
@@ -62,10 +68,21 @@ pub(crate) struct Parked {
 }
 
 impl Worker {
-    pub(crate) fn new(settings: &Settings, parts: &Parts, egress: Egress, recorder: Recorder) -> Self {
+    pub(crate) fn new(
+        settings: &Settings,
+        parts: &Parts,
+        egress: Egress,
+        recorder: Recorder,
+        breaker: Breaker,
+    ) -> Self {
         let rules = Rules {
             most_in_flight: settings.delivery.max_in_flight_per_webhook,
             most_waiting: settings.delivery.lane_queue,
+            rate: None,
+            circuit: Limits {
+                failures: settings.delivery.circuit_failures,
+                window: Duration::from_millis(settings.delivery.circuit_window_ms),
+            },
         };
         let most_held = settings.delivery.max_in_flight;
         let longest = Duration::from_millis(settings.delivery.timeout_ms);
@@ -80,6 +97,8 @@ impl Worker {
             room: Notify::new(),
             parked: Mutex::default(),
             recorder,
+            breaker,
+            limited: Notify::new(),
             attempts: TaskTracker::new(),
             alone: RwLock::new(()),
         }))
@@ -87,6 +106,10 @@ impl Worker {
 
     pub(crate) fn ledger(&self) -> Arc<Ledger> {
         Arc::clone(&self.0.ledger)
+    }
+
+    pub(crate) fn downgrade(&self) -> Weak<Inside> {
+        Arc::downgrade(&self.0)
     }
 
     pub(crate) fn inside(&self) -> &Inside {
@@ -131,6 +154,10 @@ impl Worker {
                     Some(endpoint) if endpoint.webhook.status == WebhookStatus::Active || claimed.test => {
                         match lanes.offer(claimed, endpoint, inside.egress.policy(), now) {
                             Place::Start(start) => starts.push(start),
+                            Place::Waits if endpoint.webhook.rate_limit.is_some() => {
+                                metrics::counter!(metric::LIMITED).increment(1);
+                                inside.limited.notify_one();
+                            }
                             Place::Waits => {}
                             Place::Refused(claimed, wait) => refused.push(Parked { claim: claimed.claim, wait }),
                         }
@@ -151,7 +178,25 @@ impl Worker {
         }
     }
 
-    fn spawn(&self, start: Start) {
+    /// Gives back what waits in lanes that have become slow, and begins what waits in lanes that have become free.
+    pub(crate) fn look_after_lanes(&self, now: Instant) {
+        let inside = &self.0;
+        let Round { parked, starts, limited, open, paused } = inside.lock_lanes().round(now);
+        metrics::gauge!(metric::OPEN_CIRCUITS).set(count(open));
+        metrics::gauge!(metric::PAUSED).set(count(paused));
+        if limited {
+            inside.limited.notify_one();
+        }
+        if !parked.is_empty() {
+            inside.park(parked.into_iter().map(|(claimed, wait)| Parked { claim: claimed.claim, wait }));
+            inside.room.notify_one();
+        }
+        for start in starts {
+            self.spawn(start);
+        }
+    }
+
+    pub(crate) fn spawn(&self, start: Start) {
         let worker = self.clone();
         self.0.attempts.spawn(async move {
             let mut next = Some(start);
@@ -165,13 +210,17 @@ impl Worker {
 }
 
 impl Inside {
-    fn lock_lanes(&self) -> std::sync::MutexGuard<'_, Lanes> {
+    pub(crate) fn lock_lanes(&self) -> std::sync::MutexGuard<'_, Lanes> {
         self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Makes one attempt, hands in its result, and answers what may begin in its place.
     async fn run(&self, start: Start) -> Vec<Start> {
-        let Start { job, ticket } = start;
+        let Start { job, ticket, probe } = start;
+        // Seldom, so that it does not add to the size of every attempt.
+        if probe && !Box::pin(self.may_probe(&job, ticket)).await {
+            return Vec::new();
+        }
         let work = AssertUnwindSafe(attempt(&job, &self.egress, &self.clock)).catch_unwind();
         let result = if job.claimed.crashes >= CRASHES_BEFORE_ALONE {
             let _alone = self.alone.write().await;
@@ -180,19 +229,52 @@ impl Inside {
             let _among_others = self.alone.read().await;
             work.await
         };
-        let (finished, ending) = result.unwrap_or_else(|_| (panicked(&job, &self.clock), Ending::Answered));
-        let starts = self.lock_lanes().end(job.claimed.webhook, ticket, ending, Instant::now());
+        let (finished, end) = result.unwrap_or_else(|_| panicked(&job, &self.clock));
+        let (starts, change) = self.lock_lanes().end(&job.claimed, ticket, end, Instant::now());
         self.room.notify_one();
+        if let Some(change) = change {
+            self.breaker.tell(Note::of(&job, change, &finished)).await;
+        }
         // The recorder outlives every attempt; were it gone, the claim would end by itself.
         let _recorded = self.recorder.send(finished).await;
         starts
+    }
+
+    /// Asks for the one probe over all processes; a delivery that does not get it goes back.
+    async fn may_probe(&self, job: &Job, ticket: u64) -> bool {
+        let claimed = &job.claimed;
+        match breaker::ask(&self.database, &self.clock, job).await {
+            Ok(Asked::Granted) => true,
+            Ok(Asked::Closed) => {
+                self.lock_lanes().free_probe(claimed.webhook, ticket);
+                true
+            }
+            Ok(Asked::NotFor(wait)) => {
+                self.give_back(job, ticket, wait);
+                false
+            }
+            Err(error) => {
+                tracing::warn!(%error, webhook = %claimed.webhook, "a probe cannot be asked for");
+                self.give_back(job, ticket, FIRST_PAUSE);
+                false
+            }
+        }
+    }
+
+    /// Gives a delivery back that may not be the probe; the next may be taken after `wait`.
+    fn give_back(&self, job: &Job, ticket: u64, wait: Duration) {
+        let now = Instant::now();
+        let wait = self.lock_lanes().give_probe_back(&job.claimed, ticket, now + wait, now);
+        self.park([Parked { claim: job.claimed.claim, wait }]);
+        self.room.notify_one();
     }
 
     /// Gives up a delivery that has crashed its worker, alone, too often.
     fn bury(&self, claimed: &Claimed) {
         tracing::error!(delivery = %claimed.claim.delivery, crashes = claimed.crashes, "a delivery is poison");
         let Ok(state) = DeliveryState::Pending.poisoned() else { return };
-        let finished = Finished { claim: claimed.claim, state, attempt: None };
+        let about = about(claimed, claimed.attempts);
+        let finished = Finished { claim: claimed.claim, state, attempt: None, about: Some(Box::new(about)) };
         if self.recorder.try_send(finished).is_err() {
             // Its lease ends by itself and it comes here again.
             self.ledger.release([claimed.claim]);
@@ -207,15 +289,6 @@ impl Inside {
         let mut parked = std::mem::take(&mut *self.parked.lock().unwrap_or_else(PoisonError::into_inner));
         parked.sort_unstable_by_key(|parked| parked.claim.delivery);
         parked
-    }
-
-    /// Gives back what waits in lanes that have become slow.
-    pub(crate) fn park_slow(&self, now: Instant) {
-        let trimmed = self.lock_lanes().trim(now);
-        if !trimmed.is_empty() {
-            self.park(trimmed.into_iter().map(|(claimed, wait)| Parked { claim: claimed.claim, wait }));
-            self.room.notify_one();
-        }
     }
 
     /// Holds claims whose webhook takes nothing at present.

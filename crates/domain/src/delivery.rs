@@ -43,11 +43,13 @@ pub enum HeldReason {
     Disabled,
     /// The hub disabled the webhook.
     Broken,
+    /// An earlier delivery with the same ordering key to the same webhook has not ended.
+    Order,
 }
 
 impl HeldReason {
     /// Every reason.
-    pub const ALL: [Self; 3] = [Self::Paused, Self::Disabled, Self::Broken];
+    pub const ALL: [Self; 4] = [Self::Paused, Self::Disabled, Self::Broken, Self::Order];
 
     /// The reason's name in the database and on the wire.
     pub const fn as_str(self) -> &'static str {
@@ -55,6 +57,7 @@ impl HeldReason {
             Self::Paused => "paused",
             Self::Disabled => "disabled",
             Self::Broken => "broken",
+            Self::Order => "order",
         }
     }
 }

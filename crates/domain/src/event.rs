@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::clock::Timestamp;
+use crate::filter::Facts;
 use crate::id::{EventId, InboundId, TenantId};
 use crate::trace::TraceContext;
 
@@ -90,7 +91,7 @@ pub struct NewEvent {
     pub subject: Option<Label>,
     /// The project it belongs to; webhooks may listen to one project only.
     pub project: Option<Label>,
-    /// The producer's ordering key, kept with the event; deliveries are not ordered by it.
+    /// Events with one key reach each webhook in the order in which they were accepted.
     pub ordering_key: Option<Label>,
     /// When it happened, as its producer says.
     pub occurred_at: Timestamp,
@@ -100,8 +101,37 @@ pub struct NewEvent {
     pub trace: TraceContext,
     /// The call it came from, if it came from one.
     pub inbound: Option<InboundId>,
+    /// How often what led to it has left the hub and come back.
+    pub hops: u8,
     /// What makes a repeat of it recognisable.
     pub once: Option<Once>,
+}
+
+/// An event that has come back so often goes in a circle and is refused.
+pub const MAX_HOPS: u8 = 3;
+
+/// The header that tells a receiver, and the hub itself, how often an event has left the hub.
+pub const HOPS_HEADER: &str = "busbar-hops";
+
+/// Reads the value of [`HOPS_HEADER`]; what is no number counts as too often.
+pub fn hops_of(header: Option<&[u8]>) -> u8 {
+    header.map_or(0, |value| {
+        std::str::from_utf8(value).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(MAX_HOPS)
+    })
+}
+
+impl NewEvent {
+    /// What filters see of it.
+    pub fn facts(&self) -> Facts {
+        Facts::new(
+            self.kind.as_str(),
+            self.subject.as_ref().map(Label::as_str),
+            self.project.as_ref().map(Label::as_str),
+            self.ordering_key.as_ref().map(Label::as_str),
+            self.occurred_at,
+            &self.payload,
+        )
+    }
 }
 
 /// What makes a repeat recognisable: equal keys in one scope of one tenant are the same thing until `until`.

@@ -5,13 +5,16 @@
 
 pub mod api_key;
 pub mod clock;
+pub mod custom_header;
 pub mod delivery;
 pub mod dialect;
 pub mod event;
 pub mod failure;
+pub mod filter;
 pub mod id;
 pub mod inbound;
 pub mod json;
+pub mod operational;
 pub mod retry;
 pub mod secret;
 pub mod subscription;

@@ -1,9 +1,11 @@
 //! Which webhooks an event is owed to: planned in memory, checked by version when the event is written.
 
+use std::cell::OnceCell;
 use std::collections::HashMap;
 
 use crate::clock::Timestamp;
 use crate::event::{EventType, Label, NewEvent};
+use crate::filter::{Facts, Filter};
 use crate::id::{DeliveryId, WebhookId};
 
 /// Which events a webhook hears: a name, or a pattern in which `*` stands for any text.
@@ -59,6 +61,8 @@ pub struct Subscription {
     pub patterns: Vec<Pattern>,
     /// The one project that it hears; all of them if there is none.
     pub project: Option<Label>,
+    /// What must be true of an event besides.
+    pub filter: Option<Filter>,
 }
 
 impl Subscription {
@@ -119,7 +123,7 @@ impl Subscriptions {
     /// Plans the deliveries of `event`, with ids that sort at `now`.
     pub fn plan(&self, event: NewEvent, now: Timestamp) -> Planned {
         let owed: Vec<_> = self
-            .owed(&event.kind, event.project.as_ref())
+            .owed(&event.kind, event.project.as_ref(), || event.facts())
             .take(WIDEST + 1)
             .map(|webhook| (DeliveryId::new(now), webhook))
             .collect();
@@ -127,8 +131,14 @@ impl Subscriptions {
         Planned { event, owed: if spreading { Vec::new() } else { owed }, spreading }
     }
 
-    /// The webhooks that an event is owed to, each once.
-    pub fn owed<'s>(&'s self, kind: &'s EventType, project: Option<&'s Label>) -> impl Iterator<Item = WebhookId> + 's {
+    /// The webhooks that an event is owed to, each once; `facts` are made only where a filter asks for them.
+    pub fn owed<'s>(
+        &'s self,
+        kind: &'s EventType,
+        project: Option<&'s Label>,
+        facts: impl Fn() -> Facts + 's,
+    ) -> impl Iterator<Item = WebhookId> + 's {
+        let known = OnceCell::new();
         let exact = self.exact.get(kind.as_str()).map_or(&[][..], Vec::as_slice);
         let patterned = self
             .patterned
@@ -139,6 +149,9 @@ impl Subscriptions {
             .chain(patterned)
             .map(|at| &self.all[*at])
             .filter(move |subscription| subscription.hears_project(project))
+            .filter(move |subscription| {
+                subscription.filter.as_ref().is_none_or(|filter| filter.passes(known.get_or_init(&facts)))
+            })
             .map(|subscription| subscription.webhook)
     }
 }
@@ -152,13 +165,15 @@ mod tests {
             webhook: WebhookId::new(crate::Clock::system().now()),
             patterns: patterns.iter().map(|p| Pattern::parse(p).unwrap()).collect(),
             project: project.map(|p| Label::parse(p).unwrap()),
+            filter: None,
         }
     }
 
     fn owed(all: &[Subscription], kind: &str, project: Option<&str>) -> Vec<WebhookId> {
         let project = project.map(|p| Label::parse(p).unwrap());
         let kind = EventType::parse(kind).unwrap();
-        Subscriptions::new(1, all.to_vec()).owed(&kind, project.as_ref()).collect()
+        let facts = || Facts::new(kind.as_str(), None, None, None, crate::Clock::system().now(), b"{\"n\":1}");
+        Subscriptions::new(1, all.to_vec()).owed(&kind, project.as_ref(), facts).collect()
     }
 
     #[test]
@@ -192,6 +207,14 @@ mod tests {
         assert_eq!(owed(&all, "permit_approved", Some("1")), [all[0].webhook, all[2].webhook]);
         assert_eq!(owed(&all, "permit_approved", None), [all[2].webhook]);
         assert_eq!(owed(&all, "permit_rejected", Some("2")), [all[2].webhook]);
+    }
+
+    #[test]
+    fn a_filter_must_be_true_of_the_event() {
+        let mut all = [subscription(&["a"], None), subscription(&["a"], None), subscription(&["*"], None)];
+        all[0].filter = Some(Filter::parse("event.data.n == 1").unwrap());
+        all[1].filter = Some(Filter::parse("event.data.n == 2").unwrap());
+        assert_eq!(owed(&all, "a", None), [all[0].webhook, all[2].webhook]);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Webhooks: a subscriber's URL with its secret, dialect and policy.
 
+use crate::custom_header::CustomHeader;
 use crate::dialect::Dialect;
 use crate::id::{TenantId, WebhookId};
 use crate::retry::RetryPolicy;
@@ -62,4 +63,8 @@ pub struct Webhook {
     pub retry: RetryPolicy,
     /// The most requests in flight to it at a time.
     pub max_in_flight: Option<usize>,
+    /// The most requests to it in one second, over all processes.
+    pub rate_limit: Option<u32>,
+    /// Headers that every request to it bears beside the hub's own.
+    pub headers: Vec<CustomHeader>,
 }

@@ -3,10 +3,17 @@
 
 use std::error::Error as StdError;
 use std::io;
+use std::net::SocketAddr;
 use std::time::Duration;
 
+use rustls::AlertDescription;
+
+use crate::connector::ConnectError;
+use crate::phases::{Phases, Reached};
 use crate::refusal::Refusal;
 use crate::resolver::LookupError;
+
+const HANDSHAKE_FAILED: &str = "The TLS handshake failed.";
 
 /// Where a request ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -53,11 +60,16 @@ pub struct Failure {
     pub elapsed: Duration,
     /// The guard's reason, where the class is [`FailureClass::Refused`].
     pub refusal: Option<Refusal>,
+    /// How long each step took.
+    pub phases: Phases,
+    /// The address that was dialled last, or that the open connection led to. It is for operators' eyes.
+    pub address: Option<SocketAddr>,
 }
 
 impl Failure {
-    pub(crate) fn new(class: FailureClass, detail: impl Into<String>, elapsed: Duration) -> Self {
-        Self { class, detail: detail.into(), status: None, elapsed, refusal: None }
+    fn new(class: FailureClass, detail: impl Into<String>, elapsed: Duration) -> Self {
+        let (phases, address) = (Phases::default(), None);
+        Self { class, detail: detail.into(), status: None, elapsed, refusal: None, phases, address }
     }
 
     pub(crate) fn refused(refusal: Refusal, elapsed: Duration) -> Self {
@@ -70,52 +82,77 @@ impl Failure {
         Self::new(FailureClass::Timeout, detail, elapsed)
     }
 
+    pub(crate) fn without_answer(elapsed: Duration) -> Self {
+        let detail = "The receiver closed the connection early or did not answer in HTTP.";
+        Self::new(FailureClass::Protocol, detail, elapsed)
+    }
+
+    /// The same failure with what is known of its connection.
+    pub(crate) fn reached(self, reached: Reached) -> Self {
+        Self { phases: reached.phases, address: reached.address, ..self }
+    }
+
     /// Reads the client's error by the types in its chain, never by its text.
-    pub(crate) fn from_client(error: &reqwest::Error, elapsed: Duration) -> Self {
+    pub(crate) fn from_client(error: &(dyn StdError + 'static), elapsed: Duration) -> Self {
         let mut broken = false;
-        let mut cause: Option<&(dyn StdError + 'static)> = Some(error);
+        let mut cause = Some(error);
         while let Some(current) = cause {
             if let Some(failure) = Self::from_cause(current, elapsed) {
                 return failure;
             }
-            let io = current.downcast_ref::<io::Error>();
-            broken |= io.is_some_and(|io| is_break(io.kind()));
-            // An I/O error hides the error that it was made of from `source`.
-            cause = match io.and_then(io::Error::get_ref) {
-                Some(inner) => Some(inner),
-                None => current.source(),
-            };
+            broken |= current.downcast_ref::<io::Error>().is_some_and(|io| is_break(io.kind()));
+            cause = beneath(current);
         }
-
-        let (class, detail) = if error.is_timeout() {
-            (FailureClass::Timeout, "No connection was established in time.")
-        } else if error.is_connect() {
-            (FailureClass::Connect, "The receiver accepted no connection.")
-        } else if broken {
-            (FailureClass::Protocol, "The receiver broke the connection off.")
+        if broken {
+            Self::new(FailureClass::Protocol, "The receiver broke the connection off.", elapsed)
         } else {
-            (FailureClass::Protocol, "The receiver closed the connection early or did not answer in HTTP.")
-        };
-        Self::new(class, detail, elapsed)
+            Self::without_answer(elapsed)
+        }
     }
 
     fn from_cause(cause: &(dyn StdError + 'static), elapsed: Duration) -> Option<Self> {
-        if let Some(lookup) = cause.downcast_ref::<LookupError>() {
-            return Some(match *lookup {
-                LookupError::Refused(refusal) => Self::refused(refusal, elapsed),
-                LookupError::NotFound => {
-                    Self::new(FailureClass::Dns, "The host's name could not be resolved.", elapsed)
-                }
-                LookupError::TimedOut => {
-                    Self::new(FailureClass::Dns, "The host's name was not resolved in time.", elapsed)
-                }
-            });
+        if let Some(error) = cause.downcast_ref::<ConnectError>() {
+            return Some(Self::from_connector(error, elapsed));
         }
-        let detail = match cause.downcast_ref::<rustls::Error>()? {
-            rustls::Error::InvalidCertificate(reason) => certificate_detail(reason),
-            _ => "The TLS handshake failed.",
+        let error = cause.downcast_ref::<rustls::Error>()?;
+        Some(Self::new(FailureClass::Tls, tls_detail(error), elapsed))
+    }
+
+    fn from_connector(error: &ConnectError, elapsed: Duration) -> Self {
+        let (class, detail) = match error {
+            ConnectError::Refused(refusal) => return Self::refused(*refusal, elapsed),
+            ConnectError::Lookup(LookupError::NotFound) => {
+                (FailureClass::Dns, "The host's name could not be resolved.")
+            }
+            ConnectError::Lookup(LookupError::TimedOut) => {
+                (FailureClass::Dns, "The host's name was not resolved in time.")
+            }
+            ConnectError::Unreachable(_) => (FailureClass::Connect, "The receiver accepted no connection."),
+            ConnectError::Insecure(error) => {
+                let reason = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+                (FailureClass::Tls, reason.map_or(HANDSHAKE_FAILED, tls_detail))
+            }
+            ConnectError::TimedOut => (FailureClass::Timeout, "No connection was established in time."),
         };
-        Some(Self::new(FailureClass::Tls, detail, elapsed))
+        Self::new(class, detail, elapsed)
+    }
+}
+
+/// The next error of a chain; an I/O error hides from `source` the error that it was made of.
+fn beneath<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a (dyn StdError + 'static)> {
+    match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+        Some(inner) => Some(inner),
+        None => error.source(),
+    }
+}
+
+fn tls_detail(error: &rustls::Error) -> &'static str {
+    match error {
+        rustls::Error::InvalidCertificate(reason) => certificate_detail(reason),
+        rustls::Error::AlertReceived(AlertDescription::CertificateRequired) => {
+            "The receiver asks for a client certificate, and there is none."
+        }
+        _ => HANDSHAKE_FAILED,
     }
 }
 

@@ -1,7 +1,7 @@
 //! Which headers a caller may put on a request: all but those that frame the message or steer the
 //! connection, since a tenant who sets one could smuggle a second request.
 
-use reqwest::header::{self, HeaderMap, HeaderName};
+use http::header::{self, HeaderMap, HeaderName};
 
 use crate::refusal::Refusal;
 

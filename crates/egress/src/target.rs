@@ -5,6 +5,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
+use http::Uri;
 use url::{Host, Url};
 
 use crate::policy::Policy;
@@ -33,6 +34,8 @@ pub struct Target {
 #[derive(PartialEq, Eq, Hash)]
 struct Vetted {
     url: Url,
+    /// The same in the client's own type, made once.
+    uri: Uri,
     /// The address where the host is one; such hosts never reach the resolver.
     literal: Option<IpAddr>,
 }
@@ -69,7 +72,8 @@ impl Target {
             return Err(Refusal::UrlTooLong);
         }
 
-        let target = Self { inner: Arc::new(Vetted { url, literal }) };
+        let uri = Uri::try_from(url.as_str()).map_err(|_| Refusal::UrlInvalid)?;
+        let target = Self { inner: Arc::new(Vetted { url, uri, literal }) };
         target.vet(policy)?;
         Ok(target)
     }
@@ -106,8 +110,8 @@ impl Target {
         self.inner.literal.map_or(Ok(()), |ip| policy.permits(ip))
     }
 
-    pub(crate) fn url(&self) -> &Url {
-        &self.inner.url
+    pub(crate) fn uri(&self) -> &Uri {
+        &self.inner.uri
     }
 }
 

@@ -1,11 +1,13 @@
-//! Who publishes: an API key with scope `publish`, and the tenant that it names.
+//! Who publishes: an API key with scope `publish`, the tenant that it names, and how often the event was here before.
 
 use std::future::Future;
 use std::pin::Pin;
 
 use actix_web::dev::Payload;
+use actix_web::http::StatusCode;
 use actix_web::{FromRequest, HttpRequest, web};
 use busbar_domain::api_key::Scope;
+use busbar_domain::event::{HOPS_HEADER, MAX_HOPS, hops_of};
 use busbar_domain::id::TenantId;
 use busbar_runtime::{Problem, http};
 
@@ -15,6 +17,8 @@ use crate::door::Door;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Producer {
     pub(crate) tenant: TenantId,
+    /// How often what led to the event has left the hub and come back.
+    pub(crate) hops: u8,
 }
 
 impl FromRequest for Producer {
@@ -37,7 +41,14 @@ impl FromRequest for Producer {
             let tenant = caller.tenant.ok_or_else(|| {
                 Problem::forbidden("TENANT_REQUIRED", "Events belong to a tenant; use one of that tenant's keys.")
             })?;
-            Ok(Self { tenant })
+            let hops = hops_of(request.headers().get(HOPS_HEADER).map(actix_web::http::header::HeaderValue::as_bytes));
+            if hops >= MAX_HOPS {
+                let detail = format!(
+                    "This event has left the hub and come back {MAX_HOPS} times: a webhook leads back to the hub."
+                );
+                return Err(Problem::new(StatusCode::LOOP_DETECTED, "LOOP_DETECTED", detail));
+            }
+            Ok(Self { tenant, hops })
         })
     }
 }

@@ -3,8 +3,9 @@
 use actix_web::{HttpRequest, HttpResponse, post, web};
 use busbar_domain::Timestamp;
 use busbar_domain::event::{EventType, Label, NewEvent, Once};
-use busbar_domain::id::{EventId, TenantId};
+use busbar_domain::id::EventId;
 use busbar_domain::json;
+use busbar_domain::operational;
 use busbar_domain::trace::TraceContext;
 use busbar_runtime::{FieldError, Problem};
 use busbar_storage::accept::Receipt;
@@ -104,7 +105,7 @@ pub(crate) async fn publish(
     let body = body::read(&request, payload, limits.body, limits.body_timeout).await?;
     let now = door.now();
     let key = idempotency_key(&request)?;
-    let mut event = read_event(&body, producer.tenant, step.context(), now)?;
+    let mut event = read_event(&body, producer, step.context(), now)?;
     event.once = key.map(|key| once(key, &body, now));
     let mut receipts = door.accept(producer.tenant, vec![event]).await.map_err(problem_of)?;
     metrics::counter!(metric::ACCEPTED, "route" => "events").increment(1);
@@ -174,7 +175,7 @@ pub(crate) async fn publish_batch(
     let mut events = Vec::new();
     let mut refused = Vec::new();
     for (at, text) in read_batch(&body)?.into_iter().enumerate() {
-        match read_event(text.get().as_bytes(), producer.tenant, trace, now) {
+        match read_event(text.get().as_bytes(), producer, trace, now) {
             Ok(mut event) => {
                 event.once = key.map(|key| once(&format!("{key}#{at}"), text.get().as_bytes(), now));
                 refused.push(None);
@@ -221,11 +222,14 @@ fn read_batch(body: &[u8]) -> Result<Vec<&RawValue>, Problem> {
     Ok(events)
 }
 
-fn read_event(body: &[u8], tenant: TenantId, trace: TraceContext, now: Timestamp) -> Result<NewEvent, Problem> {
+fn read_event(body: &[u8], producer: Producer, trace: TraceContext, now: Timestamp) -> Result<NewEvent, Problem> {
     let sent: Sent<'_> = serde_json::from_slice(body).map_err(|error| unreadable(&error))?;
     let mut wrong = Vec::new();
     let mut note = |pointer: &str, detail: String| wrong.push(FieldError::new(pointer, "INVALID_VALUE", detail));
     let kind = EventType::parse(&sent.kind).map_err(|error| note("/type", error.to_string())).ok();
+    if operational::Kind::is(&sent.kind) {
+        note("/type", "is the type of an event that only the hub makes".to_owned());
+    }
     let payload = json::compact(sent.data.get().as_bytes()).map_err(|error| note("/data", error.to_string())).ok();
     let mut label = |pointer: &str, text: Option<String>| {
         text.and_then(|text| Label::parse(text).map_err(|error| note(pointer, error.to_string())).ok())
@@ -251,7 +255,7 @@ fn read_event(body: &[u8], tenant: TenantId, trace: TraceContext, now: Timestamp
     match (kind, payload) {
         (Some(kind), Some(payload)) if wrong.is_empty() => Ok(NewEvent {
             id: EventId::new(now),
-            tenant,
+            tenant: producer.tenant,
             kind,
             subject,
             project,
@@ -260,6 +264,7 @@ fn read_event(body: &[u8], tenant: TenantId, trace: TraceContext, now: Timestamp
             payload: payload.into(),
             trace,
             inbound: None,
+            hops: producer.hops,
             once: None,
         }),
         _ => Err(Problem::unprocessable(wrong)),

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use actix_web::{HttpRequest, HttpResponse, ResponseError as _, post, web};
+use busbar_domain::event::NewEvent;
 use busbar_domain::id::EventId;
 use busbar_runtime::Problem;
 use busbar_storage::accept::Receipt;
@@ -77,7 +78,10 @@ pub(crate) async fn publish(
     let body = body::read(&request, payload, limits.body, limits.body_timeout).await?;
     let now = door.now();
     let event = match PermitEvent::parse(&body, now) {
-        Ok(event) => event.into_event(EventId::new(now), producer.tenant, step.context(), now),
+        Ok(event) => NewEvent {
+            hops: producer.hops,
+            ..event.into_event(EventId::new(now), producer.tenant, step.context(), now)
+        },
         Err(refusal) => return Ok(refused(refusal)),
     };
     let mut receipts = door.accept(producer.tenant, vec![event]).await.map_err(problem_of)?;

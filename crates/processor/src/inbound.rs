@@ -1,7 +1,6 @@
 //! Inbound calls of one system become events. Idempotent by the row it locks: a call that is processed, or that
 //! another processor holds, is not touched.
 
-use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use busbar_domain::event::NewEvent;
@@ -12,7 +11,7 @@ use busbar_domain::trace::TraceContext;
 use busbar_domain::{Clock, Failure, Timestamp};
 use busbar_messaging::{Handler, Publisher, Queue};
 use busbar_runtime::Parts;
-use busbar_storage::accept::{Owed, Publication, Receipt, Written};
+use busbar_storage::accept::{Owed, Publication, Written};
 use busbar_storage::access::Plans;
 use busbar_storage::due::WAKE_GRACE;
 use busbar_storage::inbound::{Ended, Received, lock_received, mark_ended};
@@ -22,6 +21,7 @@ use busbar_systems::registry::{Call, edge};
 use chrono::TimeDelta;
 use uuid::Uuid;
 
+use crate::deaths::{self, Dead};
 use crate::metric;
 
 /// How often a call whose processing panics is tried.
@@ -98,19 +98,20 @@ impl Calls {
         let ended: Vec<(InboundId, Ended)> =
             decisions.into_iter().map(|decision| (decision.call, decision.ended)).collect();
         mark_ended(&mut tx, &ended, now).await?;
+        let reported = deaths::record(&mut tx, &self.plans, self.system, &dead(&calls, &ended), now).await?;
         tx.commit().await?;
 
         self.count(&ended);
         if takes {
             // A batch of several calls has several traces; each row keeps its own.
             let trace = if let [call] = calls.as_slice() { Some(call.trace) } else { None };
-            self.wake(&receipts, trace);
+            self.wake(&Owed::by(&receipts), trace);
+            self.wake(&reported, None);
         }
         Ok(())
     }
 
-    fn wake(&self, receipts: &HashMap<EventId, Receipt>, trace: Option<TraceContext>) {
-        let owed = Owed::by(receipts);
+    fn wake(&self, owed: &Owed, trace: Option<TraceContext>) {
         self.publisher.wake(Queue::Deliveries, &owed.deliveries, trace);
         self.publisher.wake(Queue::Jobs, &owed.spreading, trace);
     }
@@ -132,12 +133,18 @@ impl Calls {
     /// Gives up a call that the database refuses even alone.
     async fn bury(&self, id: Uuid, error: &Error) -> Result<(), Error> {
         tracing::error!(%error, call = %id, "the database refuses what a call leads to");
+        let now = self.clock.now();
         let mut tx = self.database.begin().await?;
-        if !lock_received(&mut tx, &[id]).await?.is_empty() {
-            let ended = Ended::Dead { reason: format!("storage_refused: {error}") };
-            mark_ended(&mut tx, &[(id.into(), ended)], self.clock.now()).await?;
-        }
-        tx.commit().await
+        let calls = lock_received(&mut tx, &[id]).await?;
+        let ends = |call: &Received| (call.id, Ended::Dead { reason: format!("storage_refused: {error}") });
+        let ended: Vec<(InboundId, Ended)> = calls.iter().map(ends).collect();
+        mark_ended(&mut tx, &ended, now).await?;
+        let reported = deaths::record(&mut tx, &self.plans, self.system, &dead(&calls, &ended), now).await?;
+        tx.commit().await?;
+
+        self.count(&ended);
+        self.wake(&reported, None);
+        Ok(())
     }
 }
 
@@ -180,6 +187,15 @@ fn decide(system: System, received: &Received, now: Timestamp) -> Decision {
         }
     };
     Decision { call: received.id, event, ended }
+}
+
+/// Those of `calls` that are given up; `ended` says how each ended, in the same order.
+fn dead<'c>(calls: &'c [Received], ended: &'c [(InboundId, Ended)]) -> Vec<Dead<'c>> {
+    let reason = |(call, (_, end)): (&'c Received, &'c (InboundId, Ended))| match end {
+        Ended::Dead { reason } => Some((call, reason.as_str())),
+        Ended::Processed | Ended::Failed { .. } => None,
+    };
+    calls.iter().zip(ended).filter_map(reason).collect()
 }
 
 fn reason_of(refusals: &[FieldRefusal]) -> String {

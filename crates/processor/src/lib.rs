@@ -2,15 +2,18 @@
 //!
 //! A batch is one transaction: rows locked, pure decisions, events with the deliveries they owe, rows marked.
 
+mod deaths;
 mod inbound;
 mod metric;
 mod spread;
+mod wakeups;
 
 use std::sync::Arc;
 
 use anyhow::Context as _;
 use busbar_domain::inbound::System;
-use busbar_messaging::{Queue, consume};
+use busbar_messaging::topology::UNREADABLE;
+use busbar_messaging::{Queue, consume, consume_unreadable};
 use busbar_runtime::settings::Settings;
 use busbar_runtime::{Context, Parts, parts};
 use tokio::task::JoinSet;
@@ -18,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::inbound::Calls;
 use crate::spread::Spread;
+use crate::wakeups::Wakeups;
 
 /// How many wake-ups may be in hand unacked.
 const PREFETCH: u16 = 32;
@@ -44,6 +48,8 @@ pub async fn run(settings: Arc<Settings>, context: Context) -> anyhow::Result<()
             consumers.spawn(consume(broker, queue, PREFETCH, most, handler, health, stop));
         }
     }
+    let health = parts::health_report(&context.health, UNREADABLE);
+    consumers.spawn(consume_unreadable(broker, Wakeups::new(&parts), health, stop.clone()));
     context.shutdown.stop().await;
     stop.cancel();
     while let Some(ended) = consumers.join_next().await {

@@ -59,7 +59,7 @@ impl Spread {
         let subscriptions = self.plans.of([event.tenant]).await?;
         let Some(subscriptions) = subscriptions.get(&event.tenant) else { return Ok(Vec::new()) };
         let mut webhooks: Vec<WebhookId> = subscriptions
-            .owed(&event.kind, event.project.as_ref())
+            .owed(&event.kind, event.project.as_ref(), || event.facts())
             .filter(|webhook| event.after.is_none_or(|after| *webhook > after))
             .collect();
         webhooks.sort_unstable();

@@ -82,6 +82,7 @@ mod tests {
     use crate::shutdown::Shutdown;
 
     async fn get(address: SocketAddr, path: &str) -> String {
+        #[expect(clippy::disallowed_methods, reason = "the test is the listener's caller")]
         let mut stream = TcpStream::connect(address).await.unwrap();
         let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).await.unwrap();

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use busbar_domain::Clock;
-use busbar_egress::{Egress, Limits, Policy};
+use busbar_egress::{Egress, Limits, Policy, Surroundings};
 use busbar_messaging::{HealthReport, Namespace, Publisher};
 use busbar_storage::seal::Keyring;
 use busbar_storage::snapshot::Changes;
@@ -108,7 +108,9 @@ pub fn egress_policy(settings: &Settings) -> anyhow::Result<Policy> {
 /// The guarded door.
 pub fn egress(settings: &Settings) -> anyhow::Result<Egress> {
     let limits = Limits { response_cap: settings.delivery.response_cap_bytes, ..Limits::default() };
-    Egress::new(egress_policy(settings)?, limits).context("the HTTP client cannot be built")
+    let surroundings =
+        Surroundings { name_servers: settings.egress.name_servers.clone(), ca_file: settings.egress.ca_file.clone() };
+    Egress::with_surroundings(egress_policy(settings)?, limits, &surroundings).context("egress")
 }
 
 /// A check named `name` that follows what a connection to the broker says of itself.

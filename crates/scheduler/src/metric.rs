@@ -6,3 +6,7 @@ pub(crate) const WOKEN: &str = "busbar_scheduler_woken_total";
 pub(crate) const OLDEST: &str = "busbar_oldest_due_seconds";
 /// 1 while rows lie in a default partition, which means that partitions were not made in time.
 pub(crate) const REST_USED: &str = "busbar_default_partition_used";
+/// Deliveries that replay jobs have dealt with, by outcome: made, or skipped since their webhook takes nothing.
+pub(crate) const REPLAYED: &str = "busbar_replayed_total";
+/// How many replay jobs run.
+pub(crate) const REPLAYS_RUNNING: &str = "busbar_replays_running";

@@ -2,6 +2,7 @@
 //!
 //! Every later write names the claim; if another has claimed the row meanwhile, nothing is written.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use busbar_domain::Timestamp;
@@ -53,6 +54,14 @@ pub struct Claimed {
     pub payload: Bytes,
     /// Where in which trace the event was made.
     pub trace: TraceContext,
+    /// How often what led to the event has left the hub and come back.
+    pub hops: u8,
+    /// What is sent in place of the event's own body, after an edit.
+    pub body: Option<Bytes>,
+    /// Whether it stands in the order of a key, so that its end releases the next.
+    pub ordered: bool,
+    /// Whether it is a retry, was held, or is replayed: new deliveries go before it.
+    pub late: bool,
 }
 
 #[derive(sqlx::FromRow)]
@@ -71,6 +80,10 @@ struct ClaimedRow {
     occurred_at: Timestamp,
     payload: Vec<u8>,
     trace: Vec<u8>,
+    hops: i16,
+    body: Option<Vec<u8>>,
+    ordered: bool,
+    rank: i16,
 }
 
 impl From<ClaimedRow> for Claimed {
@@ -88,6 +101,10 @@ impl From<ClaimedRow> for Claimed {
             occurred_at: row.occurred_at,
             payload: row.payload.into(),
             trace: TraceContext::from_bytes(&row.trace).unwrap_or_else(TraceContext::root),
+            hops: u8::try_from(row.hops).unwrap_or(u8::MAX),
+            body: row.body.map(Bytes::from),
+            ordered: row.ordered,
+            late: row.rank > 0,
         }
     }
 }
@@ -117,10 +134,10 @@ where d.id between $1 and $2 and d.id = any($3) and d.state = $4
     and (d.lease_until is null or d.lease_until < $5)
     and e.id = d.event_id
 returning d.id, d.claim_no, d.tenant_id, d.event_id, d.webhook_id, d.message_id, d.test, d.attempts, d.crashes,
-    e.type, e.occurred_at, e.payload, e.trace";
+    e.type, e.occurred_at, e.payload, e.trace, e.hops, d.body, d.seq is not null as ordered, d.rank";
 
 /// What one attempt did, as the log keeps it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct AttemptRecord {
     /// Counted from 1.
     pub number: i32,
@@ -136,6 +153,37 @@ pub struct AttemptRecord {
     pub error: Option<String>,
     /// The start of the response's body.
     pub response_body: Bytes,
+    /// What was sent, as lines of `name: value`, with what is secret masked.
+    pub request_headers: Bytes,
+    /// What came back, as lines of `name: value`; the start of it.
+    pub response_headers: Bytes,
+    /// The address that was dialled.
+    pub address: Option<SocketAddr>,
+    /// How long it took to resolve the name.
+    pub dns: Option<Duration>,
+    /// How long it took to connect.
+    pub connect: Option<Duration>,
+    /// How long the TLS handshake took.
+    pub tls: Option<Duration>,
+    /// From the start to the first byte of the answer.
+    pub first_byte: Option<Duration>,
+}
+
+/// What the end of a delivery concerns beside its own row.
+#[derive(Clone, Debug)]
+pub struct About {
+    /// Whose it is.
+    pub tenant: TenantId,
+    /// To whom.
+    pub webhook: WebhookId,
+    /// What was owed.
+    pub event: EventId,
+    /// The event's type.
+    pub kind: String,
+    /// Whether a test ping ended so.
+    pub test: bool,
+    /// Attempts made, this one included.
+    pub attempts: i32,
 }
 
 /// A claim that ends with a state, after an attempt or without one.
@@ -147,6 +195,8 @@ pub struct Finished {
     pub state: DeliveryState,
     /// The attempt that led there.
     pub attempt: Option<AttemptRecord>,
+    /// Set where more must be written than the row: it is dead, or another stands behind it in an order.
+    pub about: Option<Box<About>>,
 }
 
 /// Writes how claims ended, with their attempts; answers the deliveries that were still ours.
@@ -169,6 +219,13 @@ pub async fn finish(conn: &mut PgConnection, finished: &[Finished], now: Timesta
         .bind(rows.error)
         .bind(rows.body)
         .bind(now)
+        .bind(rows.request_headers)
+        .bind(rows.response_headers)
+        .bind(rows.address)
+        .bind(rows.dns)
+        .bind(rows.connect)
+        .bind(rows.tls)
+        .bind(rows.first_byte)
         .fetch_all(conn);
     Ok(written.await?)
 }
@@ -187,6 +244,13 @@ struct FinishedColumns<'f> {
     error_class: Vec<Option<&'static str>>,
     error: Vec<Option<&'f str>>,
     body: Vec<Option<&'f [u8]>>,
+    request_headers: Vec<Option<&'f [u8]>>,
+    response_headers: Vec<Option<&'f [u8]>>,
+    address: Vec<Option<String>>,
+    dns: Vec<Option<i32>>,
+    connect: Vec<Option<i32>>,
+    tls: Vec<Option<i32>>,
+    first_byte: Vec<Option<i32>>,
 }
 
 impl<'f> FinishedColumns<'f> {
@@ -203,7 +267,19 @@ impl<'f> FinishedColumns<'f> {
         self.status.push(attempt.and_then(|attempt| attempt.status).and_then(|status| i16::try_from(status).ok()));
         self.error_class.push(attempt.and_then(|attempt| attempt.error_class));
         self.error.push(attempt.and_then(|attempt| attempt.error.as_deref()));
-        self.body.push(attempt.map(|attempt| &attempt.response_body[..]).filter(|body| !body.is_empty()));
+        let bytes =
+            |of: fn(&AttemptRecord) -> &Bytes| attempt.map(|attempt| &of(attempt)[..]).filter(|text| !text.is_empty());
+        self.body.push(bytes(|attempt| &attempt.response_body));
+        self.request_headers.push(bytes(|attempt| &attempt.request_headers));
+        self.response_headers.push(bytes(|attempt| &attempt.response_headers));
+        self.address.push(attempt.and_then(|attempt| attempt.address).map(|address| address.to_string()));
+        let micros = |of: fn(&AttemptRecord) -> Option<Duration>| {
+            attempt.and_then(of).map(|took| i32::try_from(took.as_micros()).unwrap_or(i32::MAX))
+        };
+        self.dns.push(micros(|attempt| attempt.dns));
+        self.connect.push(micros(|attempt| attempt.connect));
+        self.tls.push(micros(|attempt| attempt.tls));
+        self.first_byte.push(micros(|attempt| attempt.first_byte));
     }
 }
 
@@ -211,17 +287,22 @@ const FINISH: &str = "
 with done as (
     update deliveries d
     set state = r.state, due_at = r.due_at, reason = r.reason, lease_until = null, crashes = 0,
+        rank = case when r.state = 'retrying' then greatest(d.rank, 1::int2) else d.rank end,
         attempts = coalesce(r.number, d.attempts),
         last_status = case when r.number is null then d.last_status else r.status end,
         last_error = case when r.number is null then d.last_error else r.error end,
         finished_at = case when r.state = 'retrying' then null else $13 end
     from unnest($1::uuid[], $2::int[], $3::text[], $4::timestamptz[], $5::text[], $6::int[], $7::timestamptz[],
-            $8::int8[], $9::int2[], $10::text[], $11::text[], $12::bytea[])
-        as r (id, claim_no, state, due_at, reason, number, started_at, duration_us, status, error_class, error, body)
+            $8::int8[], $9::int2[], $10::text[], $11::text[], $12::bytea[], $14::bytea[], $15::bytea[], $16::text[],
+            $17::int[], $18::int[], $19::int[], $20::int[])
+        as r (id, claim_no, state, due_at, reason, number, started_at, duration_us, status, error_class, error, body,
+            request_headers, response_headers, address, dns_us, connect_us, tls_us, first_byte_us)
     where d.id = r.id and d.claim_no = r.claim_no
-    returning r.id, r.number, r.started_at, r.duration_us, r.status, r.error_class, r.error, r.body
+    returning r.id, r.number, r.started_at, r.duration_us, r.status, r.error_class, r.error, r.body,
+        r.request_headers, r.response_headers, r.address, r.dns_us, r.connect_us, r.tls_us, r.first_byte_us
 ), logged as (
-    insert into attempts (delivery_id, number, started_at, duration_us, status, error_class, error, response_body)
+    insert into attempts (delivery_id, number, started_at, duration_us, status, error_class, error, response_body,
+        request_headers, response_headers, address, dns_us, connect_us, tls_us, first_byte_us)
     select * from done where number is not null
     -- The same results may be written again after an unknown outcome.
     on conflict (delivery_id, number) do nothing

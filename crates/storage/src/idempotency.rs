@@ -14,7 +14,7 @@ use crate::Error;
 use crate::seal::{self, Keyring, Place};
 
 /// Where the answers' keys are sealed.
-const DATA_KEY: &str = "idempotency|data_key";
+pub(crate) const DATA_KEY: &str = "idempotency|data_key";
 
 /// What names a request: equal names with equal digests are the same request.
 #[derive(Clone, Copy, Debug)]

@@ -75,8 +75,13 @@ impl Keyring {
 
     /// Seals `secret` for `place`.
     pub fn seal(&self, place: Place, secret: &Secret) -> Result<Vec<u8>, Error> {
+        self.seal_bytes(place, secret.expose().as_bytes())
+    }
+
+    /// Seals any bytes for `place`.
+    pub fn seal_bytes(&self, place: Place, plain: &[u8]) -> Result<Vec<u8>, Error> {
         let (number, key) = self.keys.first().ok_or(Error::NoKey)?;
-        let mut text = secret.expose().as_bytes().to_vec();
+        let mut text = plain.to_vec();
         let nonce = key
             .seal_in_place_append_tag(Aad::from(place.associated_data(*number)), &mut text)
             .map_err(|_| Error::Broken)?;
@@ -88,19 +93,41 @@ impl Keyring {
         Ok(sealed)
     }
 
-    /// Opens what was sealed for `place`.
+    /// Opens the secret that was sealed for `place`.
     pub fn open(&self, place: Place, sealed: &[u8]) -> Result<Secret, Error> {
-        let (head, rest) = sealed.split_at_checked(HEAD).ok_or(Error::Broken)?;
+        let plain = self.open_bytes(place, sealed)?;
+        Ok(Secret::parse(std::str::from_utf8(&plain).map_err(|_| Error::Broken)?)?)
+    }
+
+    /// Opens what was sealed for `place`.
+    pub fn open_bytes(&self, place: Place, sealed: &[u8]) -> Result<Vec<u8>, Error> {
+        let number = key_of(sealed)?;
+        let (_, rest) = sealed.split_at_checked(HEAD).ok_or(Error::Broken)?;
         let (nonce, text) = rest.split_at_checked(NONCE_LEN).ok_or(Error::Broken)?;
-        let [FORMAT, number @ ..] = head else { return Err(Error::Broken) };
-        let number = u32::from_be_bytes(number.try_into().map_err(|_| Error::Broken)?);
         let (_, key) = self.keys.iter().find(|(known, _)| *known == number).ok_or(Error::UnknownKey(number))?;
         let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| Error::Broken)?;
         let mut text = text.to_vec();
         let plain =
             key.open_in_place(nonce, Aad::from(place.associated_data(number)), &mut text).map_err(|_| Error::Broken)?;
-        Ok(Secret::parse(std::str::from_utf8(plain).map_err(|_| Error::Broken)?)?)
+        Ok(plain.to_vec())
     }
+
+    /// The number of the key that seals.
+    pub fn sealing(&self) -> Option<u32> {
+        self.keys.first().map(|(number, _)| *number)
+    }
+}
+
+/// How everything begins that is sealed under the key with this number.
+pub(crate) fn head_of(number: u32) -> Vec<u8> {
+    [&[FORMAT][..], &number.to_be_bytes()].concat()
+}
+
+/// The number of the key that something was sealed under.
+pub fn key_of(sealed: &[u8]) -> Result<u32, Error> {
+    let (head, _) = sealed.split_at_checked(HEAD).ok_or(Error::Broken)?;
+    let [FORMAT, number @ ..] = head else { return Err(Error::Broken) };
+    Ok(u32::from_be_bytes(number.try_into().map_err(|_| Error::Broken)?))
 }
 
 impl Place {

@@ -33,6 +33,14 @@ pub struct WebhookFields {
     pub retry: RetryPolicy,
     /// The most requests in flight to it at a time.
     pub max_in_flight: Option<i32>,
+    /// The most requests to it in one second.
+    pub rate_limit: Option<i32>,
+    /// What must be true of an event besides, in the Common Expression Language.
+    pub filter: Option<String>,
+    /// The names of its custom headers.
+    pub header_names: Vec<String>,
+    /// The custom headers, sealed.
+    pub headers: Option<Vec<u8>>,
 }
 
 /// One webhook as it is listed.
@@ -85,6 +93,10 @@ struct Row {
     retry_factor: i32,
     retry_max_ms: i64,
     max_in_flight: Option<i32>,
+    rate_limit: Option<i32>,
+    filter: Option<String>,
+    header_names: Vec<String>,
+    headers: Option<Vec<u8>>,
     created_at: Timestamp,
     updated_at: Timestamp,
     last_at: Option<Timestamp>,
@@ -115,6 +127,10 @@ impl TryFrom<Row> for WebhookRecord {
                 project: row.project,
                 timeout_ms: row.timeout_ms,
                 max_in_flight: row.max_in_flight,
+                rate_limit: row.rate_limit,
+                filter: row.filter,
+                header_names: row.header_names,
+                headers: row.headers,
             },
             status_reason: row.status_reason,
             secret: row.secret,
@@ -137,9 +153,9 @@ pub async fn insert(
 ) -> Result<(), Error> {
     sqlx::query(
         "insert into webhooks (id, tenant_id, name, url, events, dialect, project, status, timeout_ms,
-             retry_max_attempts, retry_first_ms, retry_factor, retry_max_ms, max_in_flight, secret, created_at,
-             updated_at)
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $16)",
+             retry_max_attempts, retry_first_ms, retry_factor, retry_max_ms, max_in_flight, rate_limit, filter,
+             header_names, headers, secret, created_at, updated_at)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $20)",
     )
     .bind(id.uuid())
     .bind(tenant.uuid())
@@ -155,6 +171,10 @@ pub async fn insert(
     .bind(i32::from(fields.retry.factor()))
     .bind(i64::try_from(fields.retry.max_ms()).unwrap_or(i64::MAX))
     .bind(fields.max_in_flight)
+    .bind(fields.rate_limit)
+    .bind(&fields.filter)
+    .bind(&fields.header_names)
+    .bind(&fields.headers)
     .bind(secret)
     .bind(now)
     .execute(conn)
@@ -172,7 +192,8 @@ pub async fn find(
     let row: Option<Row> = sqlx::query_as(
         "select w.id, w.name, w.url, w.events, w.dialect, w.project, w.status, w.status_reason, w.secret,
              w.old_secret_until, w.timeout_ms, w.retry_max_attempts, w.retry_first_ms, w.retry_factor,
-             w.retry_max_ms, w.max_in_flight, w.created_at, w.updated_at,
+             w.retry_max_ms, w.max_in_flight, w.rate_limit, w.filter, w.header_names, w.headers, w.created_at,
+             w.updated_at,
              last.started_at as last_at, last.status as last_status, last.error as last_error
          from webhooks w left join lateral (
              select a.started_at, a.status, a.error from (
@@ -207,7 +228,8 @@ pub async fn list(conn: &mut PgConnection, tenant: TenantId, page: Page) -> Resu
     let rows: Vec<Row> = sqlx::query_as(
         "select w.id, w.name, w.url, w.events, w.dialect, w.project, w.status, w.status_reason, w.secret,
              w.old_secret_until, w.timeout_ms, w.retry_max_attempts, w.retry_first_ms, w.retry_factor,
-             w.retry_max_ms, w.max_in_flight, w.created_at, w.updated_at,
+             w.retry_max_ms, w.max_in_flight, w.rate_limit, w.filter, w.header_names, w.headers, w.created_at,
+             w.updated_at,
              last.started_at as last_at, last.status as last_status, last.error as last_error
          from (select * from webhooks
                where tenant_id = $1 and id < $2 and deleted_at is null and ($3::text is null or dialect = $3)
@@ -260,7 +282,7 @@ pub async fn update(
         "update webhooks set name = $2, url = $3, events = $4, dialect = $5, project = $6, status = $7,
              status_reason = case when status = $7 then status_reason end, timeout_ms = $8,
              retry_max_attempts = $9, retry_first_ms = $10, retry_factor = $11, retry_max_ms = $12,
-             max_in_flight = $13, updated_at = $14
+             max_in_flight = $13, updated_at = $14, rate_limit = $15, filter = $16, header_names = $17, headers = $18
          where id = $1",
     )
     .bind(id.uuid())
@@ -277,6 +299,10 @@ pub async fn update(
     .bind(i64::try_from(fields.retry.max_ms()).unwrap_or(i64::MAX))
     .bind(fields.max_in_flight)
     .bind(now)
+    .bind(fields.rate_limit)
+    .bind(&fields.filter)
+    .bind(&fields.header_names)
+    .bind(&fields.headers)
     .execute(conn)
     .await?;
     Ok(())
@@ -308,20 +334,30 @@ pub async fn rotate_secret(
     Ok(rotated.rows_affected() == 1)
 }
 
-/// Deletes a locked webhook and calls off what is held for it; its row stays for the log.
+/// Disables an active or paused webhook on the hub's own account; answers whether it did.
 ///
-/// What is pending is called off by the worker that claims it.
-pub async fn delete(conn: &mut PgConnection, id: WebhookId, now: Timestamp) -> Result<(), Error> {
-    sqlx::query(
-        "with called_off as (
-             update deliveries set state = 'cancelled', reason = 'webhook_deleted', finished_at = $2
-             where webhook_id = $1 and state = 'held'
-         )
-         update webhooks set deleted_at = $2, updated_at = $2 where id = $1",
+/// The caller bumps the tenant's version in the same transaction.
+pub async fn break_active(conn: &mut PgConnection, id: WebhookId, reason: &str, now: Timestamp) -> Result<bool, Error> {
+    let broken = sqlx::query(
+        "update webhooks set status = 'broken', status_reason = $2, updated_at = $3
+         where id = $1 and status in ('active', 'paused') and deleted_at is null",
     )
     .bind(id.uuid())
+    .bind(reason)
     .bind(now)
     .execute(conn)
     .await?;
+    Ok(broken.rows_affected() == 1)
+}
+
+/// Deletes a locked webhook; its row stays for the log.
+///
+/// What it is owed is called off later: what is held by the scheduler, what is pending by the worker that claims it.
+pub async fn delete(conn: &mut PgConnection, id: WebhookId, now: Timestamp) -> Result<(), Error> {
+    sqlx::query("update webhooks set deleted_at = $2, updated_at = $2 where id = $1")
+        .bind(id.uuid())
+        .bind(now)
+        .execute(conn)
+        .await?;
     Ok(())
 }

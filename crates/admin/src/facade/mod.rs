@@ -98,9 +98,9 @@ pub(crate) async fn create_permit_webhook(
     let wish = body.wish(Required::NameUrlAndSecret, &mut faults);
     let secret = wish.secret.as_deref().and_then(|text| faults.secret("/secret", Some(text)));
     let base = WebhookFields { dialect: Dialect::Ptw, ..default_fields() };
-    let fields = wish.onto(base, &desk, &mut faults);
-    let (fields, secret) = faults.finish(fields.zip(secret)).map_err(ApiError::from)?;
-    let made = create(&desk, caller.tenant(), &fields, &secret).await?;
+    let wanted = wish.onto(WebhookId::new(desk.now()), base, &desk, &mut faults);
+    let (wanted, secret) = faults.finish(wanted.zip(secret)).map_err(ApiError::from)?;
+    let made = create(&desk, caller.tenant(), wanted, &secret).await?;
     Ok(HttpResponse::Created().json(CreatedPermitWebhook::new(made, &secret)))
 }
 
@@ -171,8 +171,8 @@ async fn change(
         let mut faults = Faults::default();
         let wish = body.wish(required, &mut faults);
         let secret = wish.secret.as_deref().and_then(|text| faults.secret("/secret", Some(text)));
-        let fields = wish.onto(stored.fields, desk, &mut faults);
-        let fields = faults.finish(fields)?;
+        let wanted = wish.onto(id, stored.fields, desk, &mut faults);
+        let (id, fields) = faults.finish(wanted)?.seal(desk)?;
         save(conn, desk, (tenant, id), &fields, secret.as_ref()).await?;
         reload(conn, tenant, id).await
     });

@@ -3,23 +3,20 @@
 //! A URL is vetted by the guarded door before it is stored; only what is given is vetted again.
 
 use busbar_domain::dialect::Dialect;
-use busbar_domain::event::Label;
+use busbar_domain::id::WebhookId;
 use busbar_domain::retry::RetryPolicy;
-use busbar_domain::subscription::Pattern;
 use busbar_domain::webhook::WebhookStatus;
-use busbar_egress::Target;
+use busbar_storage::access::seal_headers;
 use busbar_storage::webhooks::WebhookFields;
-use busbar_systems::ptw;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::desk::Desk;
+use crate::error::ApiError;
 use crate::fields::{Faults, Given, Project};
+use crate::webhooks::headers::{GivenHeaders, Settled, headers};
+use crate::webhooks::rules;
 
-/// The most patterns of one webhook.
-const MAX_EVENTS: usize = 100;
-const MAX_IN_FLIGHT: u32 = 1000;
-const TIMEOUTS_MS: std::ops::RangeInclusive<u32> = 1_000..=10_000;
 const DEFAULT_TIMEOUT_MS: i32 = 10_000;
 
 /// A webhook to be made.
@@ -32,7 +29,7 @@ pub(super) struct WebhookToCreate {
     url: Option<String>,
     /// What it hears: event types, or patterns in which `*` stands for any text. None: it hears nothing.
     events: Option<Vec<String>>,
-    /// `standard` (the default) or `ptw`.
+    /// How bodies are shaped and signed: `standard` (the default), `ptw`, `workpro` or `exact`.
     dialect: Option<String>,
     /// The one project that it hears; all of them, if absent.
     project: Option<Project>,
@@ -44,6 +41,13 @@ pub(super) struct WebhookToCreate {
     retry: Option<RetryBody>,
     /// The most requests in flight to it at a time: 1 to 1,000.
     max_in_flight: Option<u32>,
+    /// The most requests to it in one second, over all processes: 1 to 10,000; as many as it takes, if absent.
+    rate_limit: Option<u32>,
+    /// What must be true of an event besides: an expression over `event` in the Common Expression Language.
+    filter: Option<String>,
+    /// Headers that every request to it bears, at most 20, by name; their values are secrets and never come back.
+    #[schema(value_type = Option<HashMap<String, String>>)]
+    headers: Option<GivenHeaders>,
     /// Whether it gets anything; by default true.
     enabled: Option<bool>,
 }
@@ -58,7 +62,7 @@ pub(super) struct WebhookBody {
     url: Option<String>,
     /// What it hears: event types, or patterns in which `*` stands for any text. None: it hears nothing.
     events: Option<Vec<String>>,
-    /// `standard` or `ptw`.
+    /// How bodies are shaped and signed: `standard`, `ptw`, `workpro` or `exact`.
     dialect: Option<String>,
     /// The one project that it hears; null for all of them.
     #[serde(default)]
@@ -74,6 +78,20 @@ pub(super) struct WebhookBody {
     #[serde(default)]
     #[schema(value_type = Option<u32>)]
     max_in_flight: Given<u32>,
+    /// The most requests to it in one second, over all processes: 1 to 10,000; null for as many as it takes.
+    #[serde(default)]
+    #[schema(value_type = Option<u32>)]
+    rate_limit: Given<u32>,
+    /// What must be true of an event besides: an expression over `event` in the Common Expression Language; null for
+    /// nothing.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    filter: Given<String>,
+    /// All headers that every request to it bears, at most 20, by name; null for none. A value that is the mask
+    /// `********` stays as it is; after a change of the URL's scheme, host or port every value must be given again.
+    #[serde(default)]
+    #[schema(value_type = Option<HashMap<String, String>>)]
+    headers: Given<GivenHeaders>,
     /// Whether it gets anything. Enabling a webhook that the hub disabled makes it active.
     enabled: Option<bool>,
 }
@@ -93,7 +111,7 @@ pub(super) struct RetryBody {
 }
 
 /// What a request wants of a webhook; what is absent stays as it is.
-#[derive(Clone, Default)]
+#[derive(Default)]
 pub(crate) struct Wish {
     pub(crate) name: Option<String>,
     pub(crate) url: Option<String>,
@@ -105,6 +123,9 @@ pub(crate) struct Wish {
     timeout_ms: Option<u32>,
     retry: Option<RetryBody>,
     max_in_flight: Given<u32>,
+    rate_limit: Given<u32>,
+    filter: Given<String>,
+    headers: Given<GivenHeaders>,
     replaces: bool,
 }
 
@@ -121,6 +142,9 @@ impl From<WebhookToCreate> for Wish {
             timeout_ms: body.timeout_ms,
             retry: body.retry,
             max_in_flight: Given::of(body.max_in_flight),
+            rate_limit: Given::of(body.rate_limit),
+            filter: Given::of(body.filter),
+            headers: Given::of(body.headers),
             replaces: true,
         }
     }
@@ -139,6 +163,9 @@ impl From<WebhookBody> for Wish {
             timeout_ms: body.timeout_ms,
             retry: body.retry,
             max_in_flight: body.max_in_flight,
+            rate_limit: body.rate_limit,
+            filter: body.filter,
+            headers: body.headers,
             replaces: false,
         }
     }
@@ -156,6 +183,10 @@ pub(crate) fn default_fields() -> WebhookFields {
         timeout_ms: DEFAULT_TIMEOUT_MS,
         retry: RetryPolicy::default(),
         max_in_flight: None,
+        rate_limit: None,
+        filter: None,
+        header_names: Vec::new(),
+        headers: None,
     }
 }
 
@@ -166,156 +197,76 @@ impl Wish {
             project: self.project.or_null(),
             enabled: self.enabled.or(Some(true)),
             max_in_flight: self.max_in_flight.or_null(),
+            rate_limit: self.rate_limit.or_null(),
+            filter: self.filter.or_null(),
+            headers: self.headers.or_null(),
             replaces: true,
             ..self
         }
     }
 
-    /// What becomes of `base`; what cannot be is noted in `faults`.
-    pub(crate) fn onto(self, base: WebhookFields, desk: &Desk, faults: &mut Faults) -> Option<WebhookFields> {
+    /// What becomes of `base`, the webhook `id`; what cannot be is noted in `faults`.
+    pub(crate) fn onto(self, id: WebhookId, base: WebhookFields, desk: &Desk, faults: &mut Faults) -> Option<Wanted> {
         let dialect = match &self.dialect {
-            Some(name) => dialect(name, faults)?,
+            Some(name) => rules::dialect(name, faults)?,
             None => base.dialect,
         };
         let names_events = self.events.is_some() || self.replaces || dialect != base.dialect;
         let events = match self.events {
             Some(events) => events,
             None if self.replaces => Vec::new(),
-            None => base.events,
+            None => base.events.clone(),
         };
         let name = match self.name {
-            None if !self.replaces => Some(base.name),
+            None if !self.replaces => Some(base.name.clone()),
             given => faults.name("/name", given.as_deref()),
         };
         let url = match self.url {
-            None if !self.replaces => Some(base.url),
-            given => url(given.as_deref(), desk, faults),
+            None if !self.replaces => Some(base.url.clone()),
+            given => rules::url(given.as_deref(), desk, faults),
         };
-        let events = if names_events { patterns(&events, dialect, faults) } else { Some(events) };
-        let project = project(self.project, base.project, faults);
-        let timeout_ms =
-            timeout(self.timeout_ms, if self.replaces { DEFAULT_TIMEOUT_MS } else { base.timeout_ms }, faults);
+        let events = if names_events { rules::patterns(&events, dialect, faults) } else { Some(events) };
+        let project = rules::project(self.project, base.project.clone(), faults);
+        let timeout_ms = if self.replaces { DEFAULT_TIMEOUT_MS } else { base.timeout_ms };
+        let timeout_ms = rules::timeout(self.timeout_ms, timeout_ms, faults);
         let retry_base = if self.replaces { RetryPolicy::default() } else { base.retry };
-        let retry = self.retry.map_or(Some(retry_base), |given| retry(&given, retry_base, faults));
-        let max_in_flight = in_flight(self.max_in_flight, base.max_in_flight, faults);
-        Some(WebhookFields {
+        let retry = self.retry.map_or(Some(retry_base), |given| rules::retry(&given, retry_base, faults));
+        let max_in_flight = rules::in_flight(self.max_in_flight, base.max_in_flight, faults);
+        let rate_limit = rules::rate_limit(self.rate_limit, base.rate_limit, faults);
+        let filter = rules::filter(self.filter, base.filter.clone(), faults);
+        let settled = headers(self.headers, (id, &base), url.as_deref(), desk, faults);
+        let fields = WebhookFields {
             name: name?,
             url: url?,
             events: events?,
             dialect,
             project,
-            status: status(base.status, self.enabled),
+            status: rules::status(base.status, self.enabled),
             timeout_ms: timeout_ms?,
             retry: retry?,
             max_in_flight,
-        })
-    }
-}
-
-/// A webhook that its owner enables is active again, unless its owner paused it.
-fn status(current: WebhookStatus, enabled: Option<bool>) -> WebhookStatus {
-    match (enabled, current) {
-        (None, unchanged) => unchanged,
-        (Some(false), _) => WebhookStatus::Disabled,
-        (Some(true), WebhookStatus::Paused) => WebhookStatus::Paused,
-        (Some(true), WebhookStatus::Active | WebhookStatus::Disabled | WebhookStatus::Broken) => WebhookStatus::Active,
-    }
-}
-
-fn dialect(name: &str, faults: &mut Faults) -> Option<Dialect> {
-    let known = Dialect::parse(name);
-    if known.is_none() {
-        let names: Vec<_> = Dialect::ALL.iter().map(|dialect| dialect.as_str()).collect();
-        faults.add("/dialect", "UNKNOWN_DIALECT", format!("A dialect is one of {}.", names.join(", ")));
-    }
-    known
-}
-
-fn url(text: Option<&str>, desk: &Desk, faults: &mut Faults) -> Option<String> {
-    let Some(text) = text else {
-        faults.add("/url", "REQUIRED", "This field is required.");
-        return None;
-    };
-    match Target::parse(text, desk.policy()) {
-        Ok(target) => Some(target.as_str().to_owned()),
-        Err(refusal) => {
-            faults.add("/url", refusal.code(), refusal.sentence());
-            None
-        }
-    }
-}
-
-fn patterns(events: &[String], dialect: Dialect, faults: &mut Faults) -> Option<Vec<String>> {
-    if events.len() > MAX_EVENTS {
-        faults.add("/events", "TOO_MANY", format!("A webhook hears at most {MAX_EVENTS} patterns."));
-        return None;
-    }
-    let mut known = Vec::with_capacity(events.len());
-    for (at, text) in events.iter().enumerate() {
-        let pointer = format!("/events/{at}");
-        let Some(pattern) = faults.take(&pointer, "INVALID_PATTERN", Pattern::parse(text)) else { continue };
-        let name = match dialect {
-            Dialect::Standard => Some(text.as_str()),
-            Dialect::Ptw if pattern.is_exact() => ptw::documented(text),
-            Dialect::Ptw => ptw::EVENTS.iter().any(|event| pattern.matches(event)).then_some(text.as_str()),
+            rate_limit,
+            filter,
+            header_names: base.header_names,
+            headers: base.headers,
         };
-        match name {
-            Some(name) if known.iter().any(|other| other == name) => {}
-            Some(name) => known.push(name.to_owned()),
-            None => {
-                let detail = format!("Unknown event {text:?}; the known ones are {}.", ptw::EVENTS.join(", "));
-                faults.add(pointer, "UNKNOWN_EVENT", detail);
-            }
-        }
-    }
-    Some(known)
-}
-
-fn project(given: Given<Project>, otherwise: Option<String>, faults: &mut Faults) -> Option<String> {
-    match given {
-        Given::Absent => otherwise,
-        Given::Null => None,
-        Given::Value(project) => {
-            let label = faults.take("/project", "INVALID_FIELD", Label::parse(project.to_text()))?;
-            Some(label.as_str().to_owned())
-        }
+        Some(Wanted { id, fields, headers: settled? })
     }
 }
 
-fn timeout(given: Option<u32>, otherwise: i32, faults: &mut Faults) -> Option<i32> {
-    let Some(given) = given else { return Some(otherwise) };
-    if !TIMEOUTS_MS.contains(&given) {
-        faults.add("/timeout_ms", "OUT_OF_RANGE", "timeout_ms is 1,000 to 10,000");
-        return None;
-    }
-    i32::try_from(given).ok()
+/// What a webhook shall be; nothing is sealed yet.
+pub(crate) struct Wanted {
+    id: WebhookId,
+    fields: WebhookFields,
+    headers: Settled,
 }
 
-fn retry(given: &RetryBody, base: RetryPolicy, faults: &mut Faults) -> Option<RetryPolicy> {
-    let policy = RetryPolicy::try_new(
-        given.max_attempts.unwrap_or(base.max_attempts().into()),
-        given.first_ms.unwrap_or(base.first_ms()),
-        given.factor.unwrap_or(base.factor().into()),
-        given.max_ms.unwrap_or(base.max_ms()),
-    );
-    let pointer = match policy {
-        Err(busbar_domain::retry::InvalidRetryPolicy::MaxAttempts) => "/retry/max_attempts",
-        Err(busbar_domain::retry::InvalidRetryPolicy::First) => "/retry/first_ms",
-        Err(busbar_domain::retry::InvalidRetryPolicy::Factor) => "/retry/factor",
-        Err(busbar_domain::retry::InvalidRetryPolicy::Longest) => "/retry/max_ms",
-        Ok(_) => "/retry",
-    };
-    faults.take(pointer, "OUT_OF_RANGE", policy)
-}
-
-fn in_flight(given: Given<u32>, otherwise: Option<i32>, faults: &mut Faults) -> Option<i32> {
-    match given {
-        Given::Absent => otherwise,
-        Given::Null => None,
-        Given::Value(most) if (1..=MAX_IN_FLIGHT).contains(&most) => i32::try_from(most).ok(),
-        Given::Value(_) => {
-            faults.add("/max_in_flight", "OUT_OF_RANGE", format!("max_in_flight is 1 to {MAX_IN_FLIGHT}"));
-            None
-        }
+impl Wanted {
+    /// The fields as they are stored, with the custom headers sealed.
+    pub(crate) fn seal(self, desk: &Desk) -> Result<(WebhookId, WebhookFields), ApiError> {
+        let Settled::Set(headers) = self.headers else { return Ok((self.id, self.fields)) };
+        let header_names = headers.iter().map(|header| header.name().to_owned()).collect();
+        let headers = seal_headers(desk.database().keyring(), self.id, &headers)?;
+        Ok((self.id, WebhookFields { header_names, headers, ..self.fields }))
     }
 }

@@ -2,9 +2,11 @@
 
 mod body;
 pub(crate) mod control;
+mod headers;
+mod rules;
 mod view;
 
-pub(crate) use body::{Wish, default_fields};
+pub(crate) use body::{Wanted, Wish, default_fields};
 
 use actix_web::{HttpResponse, delete, get, patch, post, put, web};
 use busbar_domain::id::{TenantId, WebhookId};
@@ -73,18 +75,18 @@ pub(crate) async fn locked(
     reload(conn, tenant, id).await
 }
 
-/// Makes a webhook with `fields` and `secret`.
+/// Makes the webhook that is wanted, with `secret`.
 pub(crate) async fn create(
     desk: &Desk,
     tenant: TenantId,
-    fields: &WebhookFields,
+    wanted: Wanted,
     secret: &Secret,
 ) -> Result<WebhookRecord, ApiError> {
     let now = desk.now();
-    let id = WebhookId::new(now);
+    let (id, fields) = wanted.seal(desk)?;
     let sealed = seal(desk, id, secret)?;
     desk.change(tenant, async |conn| {
-        webhooks::insert(conn, tenant, id, fields, &sealed, now).await?;
+        webhooks::insert(conn, tenant, id, &fields, &sealed, now).await?;
         reload(conn, tenant, id).await
     })
     .await
@@ -106,9 +108,10 @@ pub(crate) async fn create_webhook(
     let body = body.into_inner();
     let mut faults = Faults::default();
     let secret = faults.secret("/secret", body.secret.as_deref());
-    let fields = Wish::from(body).onto(default_fields(), &desk, &mut faults);
-    let (fields, secret) = faults.finish(fields.zip(secret))?;
-    let made = create(&desk, caller.tenant, &fields, &secret).await?;
+    let id = WebhookId::new(desk.now());
+    let wanted = Wish::from(body).onto(id, default_fields(), &desk, &mut faults);
+    let (wanted, secret) = faults.finish(wanted.zip(secret))?;
+    let made = create(&desk, caller.tenant, wanted, &secret).await?;
     let webhook = WebhookView::from(made);
     Ok(HttpResponse::Created().json(CreatedWebhook { webhook, secret: secret.expose().to_owned() }))
 }
@@ -182,8 +185,8 @@ async fn change(desk: &Desk, tenant: TenantId, id: WebhookId, wish: Wish) -> Res
             let mut faults = Faults::default();
             let stored = locked(conn, tenant, id).await?;
             let secret = wish.secret.as_deref().and_then(|text| faults.secret("/secret", Some(text)));
-            let fields = wish.onto(stored.fields, desk, &mut faults);
-            let fields = faults.finish(fields)?;
+            let wanted = wish.onto(id, stored.fields, desk, &mut faults);
+            let (id, fields) = faults.finish(wanted)?.seal(desk)?;
             save(conn, desk, (tenant, id), &fields, secret.as_ref()).await?;
             reload(conn, tenant, id).await
         })

@@ -1,4 +1,6 @@
-//! A webhook as the generic routes show it: never with its secret.
+//! A webhook as the generic routes show it: never with its secret or the values of its headers.
+
+use std::collections::BTreeMap;
 
 use busbar_domain::webhook::WebhookStatus;
 use busbar_storage::webhooks::WebhookRecord;
@@ -9,6 +11,7 @@ use uuid::Uuid;
 
 use crate::fields::Project;
 use crate::webhooks::body::RetryBody;
+use crate::webhooks::headers::masked;
 
 /// A webhook.
 #[derive(Serialize, ToSchema)]
@@ -37,6 +40,13 @@ pub(super) struct WebhookView {
     retry: RetryBody,
     /// The most requests in flight to it at a time.
     max_in_flight: Option<i32>,
+    /// The most requests to it in one second, over all processes.
+    rate_limit: Option<i32>,
+    /// What must be true of an event besides.
+    filter: Option<String>,
+    /// Headers that every request to it bears, with a mask in place of each value.
+    #[schema(value_type = HashMap<String, String>)]
+    headers: BTreeMap<String, &'static str>,
     /// Until when the secret before the last rotation signs as well.
     old_secret_until: Option<DateTime<Utc>>,
     /// When the last attempt began.
@@ -72,6 +82,9 @@ impl From<WebhookRecord> for WebhookView {
                 max_ms: Some(fields.retry.max_ms()),
             },
             max_in_flight: fields.max_in_flight,
+            rate_limit: fields.rate_limit,
+            filter: fields.filter,
+            headers: masked(fields.header_names),
             old_secret_until: record.old_secret_until,
             last_sent_at: record.last.as_ref().map(|last| last.at),
             last_status_code: record.last.as_ref().and_then(|last| last.status),

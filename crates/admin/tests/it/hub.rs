@@ -164,20 +164,36 @@ impl Hub {
 
     /// Publishes an event with the deliveries that it owes, as the door does.
     pub(crate) async fn publish(&self, tenant: &Tenant, kind: &str, subject: &str, payload: &'static str) -> EventId {
+        self.publish_with(tenant, kind, |event| {
+            event.subject = Some(Label::parse(subject).unwrap());
+            event.payload = payload.into();
+        })
+        .await
+    }
+
+    /// Publishes an event that `change` has adjusted.
+    pub(crate) async fn publish_with(
+        &self,
+        tenant: &Tenant,
+        kind: &str,
+        change: impl FnOnce(&mut NewEvent),
+    ) -> EventId {
         let now = self.clock.now();
-        let event = NewEvent {
+        let mut event = NewEvent {
             id: EventId::new(now),
             tenant: tenant.id,
             kind: EventType::parse(kind).unwrap(),
-            subject: Some(Label::parse(subject).unwrap()),
+            subject: None,
             project: None,
             ordering_key: None,
             occurred_at: now,
-            payload: payload.into(),
+            payload: "{}".into(),
             trace: TraceContext::root(),
             inbound: None,
+            hops: 0,
             once: None,
         };
+        change(&mut event);
         let id = event.id;
         let plans = Plans::new(self.database.clone(), Changes::default());
         let known = plans.of([tenant.id]).await.unwrap();

@@ -104,9 +104,10 @@ async fn a_delivery_shows_its_attempts() {
         error_class: Some("http_status"),
         error: Some("HTTP 410: gone".to_owned()),
         response_body: (&b"g\xffne"[..]).into(),
+        ..AttemptRecord::default()
     };
     let state = DeliveryState::Dead { reason: DeadReason::Gone };
-    claims::finish(&mut conn, &[Finished { claim: claimed[0].claim, state, attempt: Some(attempt) }], now)
+    claims::finish(&mut conn, &[Finished { claim: claimed[0].claim, state, attempt: Some(attempt), about: None }], now)
         .await
         .unwrap();
     drop(conn);

@@ -3,12 +3,19 @@
 
 mod access;
 mod connectors;
+mod dead_letters;
 mod documents;
+mod headers;
 mod hub;
+mod inbound;
 mod keys;
+mod log_control;
+mod log_search;
 mod logs;
 mod once;
 mod permits;
 mod pings;
+mod replays;
+mod targets;
 mod tenants;
 mod webhooks;

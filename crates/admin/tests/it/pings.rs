@@ -29,13 +29,14 @@ async fn deliver(hub: &Hub, tenant: &Tenant, status: u16) -> Claimed {
         error_class: (!good).then_some("http_status"),
         error: (!good).then(|| format!("HTTP {status}")),
         response_body: bytes::Bytes::new(),
+        ..AttemptRecord::default()
     };
     let state = if good {
         DeliveryState::Succeeded { at: now }
     } else {
         DeliveryState::Dead { reason: DeadReason::AttemptsExhausted }
     };
-    let done = Finished { claim: claimed.claim, state, attempt: Some(attempt) };
+    let done = Finished { claim: claimed.claim, state, attempt: Some(attempt), about: None };
     claims::finish(&mut conn, &[done], now).await.unwrap();
     claimed
 }

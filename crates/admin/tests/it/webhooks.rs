@@ -67,11 +67,13 @@ async fn all_that_is_wrong_is_said_at_once() {
     let tenant = hub.tenant("Acme").await;
     let post = async |body| hub.call(&tenant.key, "POST", "/api/v1/webhooks", Some(body)).await;
     let answer = post(json!({
-        "url": "x:", "events": ["a b"], "timeout_ms": 10, "retry": { "factor": 99 }, "max_in_flight": 0, "secret": ""
+        "url": "x:", "events": ["a b"], "timeout_ms": 10, "retry": { "factor": 99 }, "max_in_flight": 0, "secret": "",
+        "rate_limit": 0, "filter": "1 +", "headers": { "host": "x" }
     }))
     .await;
     let pointers: Vec<_> = answer.faults().into_iter().map(|(pointer, _)| pointer).collect();
-    assert_eq!(pointers, ["/secret", "/name", "/url", "/events/0", "/timeout_ms", "/retry/factor", "/max_in_flight"]);
+    let first = ["/secret", "/name", "/url", "/events/0", "/timeout_ms", "/retry/factor", "/max_in_flight"];
+    assert_eq!(pointers, [&first[..], &["/rate_limit", "/filter", "/headers/host"]].concat());
     answer.expect(422);
     let permit =
         post(json!({ "name": "n", "url": "https://a.com/", "dialect": "ptw", "events": ["permit_gone", "order.*"] }))
@@ -79,7 +81,7 @@ async fn all_that_is_wrong_is_said_at_once() {
     assert!(permit.text.contains("escalation_triggered"), "the known events are listed");
     assert_eq!(permit.faults().len(), 2);
     assert_eq!(post(json!({ "name": "n", "url": "https://a.com/", "dialect": "smoke" })).await.faults().len(), 1);
-    for unknown in ["headers", "rate_limit", "filter", "id", "tenant_id", "status"] {
+    for unknown in ["id", "tenant_id", "status", "header_names", "created_at"] {
         let body = json!({ "name": "n", "url": "https://a.com/", unknown: {} });
         assert_eq!(post(body).await.expect(400)["code"], "UNKNOWN_FIELD", "{unknown}");
     }

@@ -163,12 +163,8 @@ async fn furnish(database: &Database, traffic: &Traffic) -> anyhow::Result<()> {
         secret: &keyring.seal(place, &traffic.secret)?,
     };
     connectors::insert(&mut transaction, &connector, now).await?;
-    for number in 0..traffic.webhooks {
-        let url = traffic.hook(number);
-        subscribe(&mut transaction, keyring, tenant.id, traffic, url, traffic.healthy_type(), now).await?;
-    }
-    if let Some(url) = traffic.hole() {
-        subscribe(&mut transaction, keyring, tenant.id, traffic, url, traffic.hole_type(), now).await?;
+    for (kind, url) in traffic.subscriptions() {
+        subscribe(&mut transaction, keyring, tenant.id, traffic, url, &kind, now).await?;
     }
     Ok(transaction.commit().await?)
 }
@@ -193,6 +189,10 @@ async fn subscribe(
         timeout_ms: 10_000,
         retry: RetryPolicy::default(),
         max_in_flight: None,
+        rate_limit: None,
+        filter: None,
+        header_names: Vec::new(),
+        headers: None,
     };
     let secret = keyring.seal(Place { column: WEBHOOK_SECRET, row: id.uuid() }, &traffic.secret)?;
     Ok(webhooks::insert(conn, tenant, id, &fields, &secret, now).await?)

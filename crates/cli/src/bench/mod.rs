@@ -4,6 +4,7 @@
 //! queues of their own, which go when the benchmark ends.
 
 mod hub;
+mod log;
 mod machine;
 mod pairs;
 mod report;
@@ -32,7 +33,8 @@ pub(crate) struct Options {
     /// How many events are sent before those that are measured.
     #[arg(long, default_value_t = 1_000)]
     warm_up: u64,
-    /// How many webhooks each event is owed to.
+    /// How many webhooks each event is owed to; with `--blackhole-share`, among how many the events go in turn, that share of
+    /// them black holes.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1_000))]
     webhooks: u16,
     /// The length of each request's body.
@@ -56,6 +58,9 @@ pub(crate) struct Options {
     /// Also sends the same load straight into the same receiver: the ceiling of what can be measured here.
     #[arg(long)]
     raw: bool,
+    /// Fills a log of so many attempts, and measures what its pages cost.
+    #[arg(long, conflicts_with_all = ["rate", "events", "raw", "pairs"], value_parser = clap::value_parser!(u32).range(1_000..=100_000_000))]
+    log_rows: Option<u32>,
     /// Prints one JSON object instead of a table.
     #[arg(long)]
     json: bool,
@@ -91,9 +96,10 @@ fn share(text: &str) -> Result<f64, String> {
 
 /// Runs the benchmark and prints its table.
 pub(crate) async fn run(options: Options, settings: Settings) -> anyhow::Result<ExitCode> {
-    let is_kept = match options.pairs {
-        Some(count) => pairs::run(&options, &settings, count).await?,
-        None => single(&options, &settings).await?,
+    let is_kept = match (options.log_rows, options.pairs) {
+        (Some(attempts), _) => log::run(&options, &settings, attempts).await?,
+        (None, Some(count)) => pairs::run(&options, &settings, count).await?,
+        (None, None) => single(&options, &settings).await?,
     };
     Ok(if is_kept { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -29,6 +29,8 @@ pub(super) struct Traffic {
     payload: Payload,
     /// Of a thousand events, so many go to the black hole.
     hole_mills: u64,
+    /// Among so many webhooks the events go in turn, each to one of them; otherwise each goes to every healthy one.
+    pub(super) turns: Option<u64>,
     pub(super) webhooks: usize,
     pub(super) ledger: Arc<Ledger>,
     pub(super) receiver: Receiver,
@@ -43,6 +45,8 @@ impl Traffic {
     pub(super) fn new(options: &Options, plan: &Plan, webhooks: usize, is_silent: bool) -> anyhow::Result<Self> {
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share is 0 to 0.9")]
         let hole_mills = (options.blackhole_share * 1_000.0).round() as u64;
+        let turns = (hole_mills > 0 && webhooks > 1).then_some(webhooks as u64);
+        let webhooks = if turns.is_some() { 1 } else { webhooks };
         let payload = Payload::new((options.payload_bytes as usize).saturating_sub(frame_length(options.path)));
         let ledger = Arc::new(Ledger::new(usize::try_from(plan.total())?, webhooks));
         let secret = Secret::generate();
@@ -59,11 +63,14 @@ impl Traffic {
         };
         let script = Script::answering(200).recording(Recording::Sink(Arc::new(move |request| checker.enter(request))));
         let hole = if is_silent { Answer::BlackHole } else { Answer::status(200) };
-        let receiver = Receiver::start(loopback(), script.on(HOLE, vec![Step::new(hole)]))?;
+        let script =
+            holes(turns, hole_mills).fold(script, |script, path| script.on(path, vec![Step::new(hole.clone())]));
+        let receiver = Receiver::start(loopback(), script)?;
         let (key, connector) = (ApiKey::generate("bench"), ConnectorId::new(Clock::system().now()));
         Ok(Self {
             path: options.path,
             webhooks,
+            turns,
             payload,
             hole_mills,
             ledger,
@@ -103,21 +110,40 @@ impl Traffic {
         format!("{}/hook/{number}", self.receiver.url())
     }
 
-    /// Where the black hole listens, if this round has one.
-    pub(super) fn hole(&self) -> Option<String> {
-        (self.hole_mills > 0).then(|| format!("{}{HOLE}", self.receiver.url()))
+    /// What each webhook hears and where it listens, black holes included.
+    pub(super) fn subscriptions(&self) -> Vec<(String, String)> {
+        let url = self.receiver.url();
+        if let Some(turns) = self.turns {
+            return (0..turns)
+                .map(|turn| {
+                    if is_hole(turn, self.hole_mills) {
+                        (format!("{}.{turn}", self.hole_type()), format!("{url}{HOLE}/{turn}"))
+                    } else {
+                        (format!("{}.{turn}", self.healthy_type()), format!("{url}/hook/0"))
+                    }
+                })
+                .collect();
+        }
+        let healthy = (0..self.webhooks).map(|number| (self.healthy_type().to_owned(), self.hook(number)));
+        let hole = (self.hole_mills > 0).then(|| (self.hole_type().to_owned(), format!("{url}{HOLE}")));
+        healthy.chain(hole).collect()
     }
 
     /// Tells the ledger which events are not owed to the healthy webhooks.
     pub(super) fn waive_holes(&self, plan: &Plan) {
-        for event in (0..plan.total()).filter(|event| is_hole(*event, self.hole_mills)) {
+        for event in (0..plan.total()).filter(|event| is_hole(self.turn(*event), self.hole_mills)) {
             self.ledger.waive(event);
         }
     }
 
+    /// Whose turn it is; without turns the event's own number.
+    fn turn(&self, event: u64) -> u64 {
+        self.turns.map_or(event, |turns| event % turns)
+    }
+
     /// The requests of the door.
     pub(super) fn requests(&self, target: SocketAddr) -> Compose {
-        let (path, payload, hole_mills) = (self.path, self.payload.clone(), self.hole_mills);
+        let (path, payload, hole_mills, turns) = (self.path, self.payload.clone(), self.hole_mills, self.turns);
         let kinds = [self.healthy_type(), self.hole_type()].map(|kind| match path {
             // The hub puts the system before the type of what an ERP reports.
             Path::Erpops => kind.trim_start_matches("erpops."),
@@ -136,7 +162,9 @@ impl Traffic {
             format!("POST {door} HTTP/1.1\r\nHost: {target}\r\nContent-Type: application/json\r\n{credential}\r\n");
         let (connector, now, key) = (self.connector, wire_time(Clock::system().now()), self.secret.text_key());
         Arc::new(move |event, out| {
-            let kind = kinds[usize::from(is_hole(event, hole_mills))];
+            let turn = turns.map_or(event, |turns| event % turns);
+            let kind = kinds[usize::from(is_hole(turn, hole_mills))];
+            let kind = turns.map_or_else(|| kind.to_owned(), |_| format!("{kind}.{turn}"));
             let mut body = Vec::with_capacity(payload.length() + 256);
             // Writing to memory cannot fail.
             let _ = match path {
@@ -207,6 +235,13 @@ const fn is_hole(event: u64, mills: u64) -> bool {
     (event + 1) * mills / 1_000 > event * mills / 1_000
 }
 
+/// Where black holes are.
+fn holes(turns: Option<u64>, mills: u64) -> impl Iterator<Item = String> {
+    let single = (turns.is_none() && mills > 0).then(|| HOLE.to_owned());
+    let many = (0..turns.unwrap_or(0)).filter(move |turn| is_hole(*turn, mills));
+    single.into_iter().chain(many.map(|turn| format!("{HOLE}/{turn}")))
+}
+
 /// The receiver's side of the ledger.
 struct Checker {
     dialect: Dialect,
@@ -221,7 +256,7 @@ struct Checker {
 
 impl Checker {
     fn enter(&self, request: &Request<'_>) {
-        if request.path == HOLE {
+        if request.path.starts_with(HOLE) {
             self.swallowed.fetch_add(1, Ordering::Relaxed);
             return;
         }
@@ -247,6 +282,8 @@ impl Checker {
             && match self.dialect {
                 Dialect::Standard => true,
                 Dialect::Ptw => verify_hex(&self.text_key, header("x-athens-signature"), request.body).is_ok(),
+                // No path makes such webhooks.
+                Dialect::Workpro | Dialect::Exact => false,
             }
     }
 }

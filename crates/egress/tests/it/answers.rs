@@ -84,7 +84,7 @@ async fn an_endless_body_is_cut_at_the_cap() {
 #[tokio::test]
 async fn a_redirect_is_an_answer_and_is_not_followed() {
     let sentinel = Listener::start(Then::Say(OK)).await;
-    for status in [300, 301, 302, 303, 304, 305, 307, 308] {
+    for status in [300, 301, 302, 303, 304, 305, 307, 308, 399] {
         let location = sentinel.url();
         let text = format!(
             "HTTP/1.1 {status} Moved\r\nLocation: {location}\r\nRefresh: 0; url={location}\r\n\

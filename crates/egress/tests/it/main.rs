@@ -3,6 +3,13 @@
 
 mod addresses;
 mod answers;
+mod authority;
+mod connections;
+mod families;
+mod hostile;
 mod listener;
+mod name_server;
+mod names;
 mod refusals;
 mod targets;
+mod tls;

@@ -74,6 +74,8 @@ async fn headers_of_the_connection_are_refused() {
     assert_eq!(listener.accepted(), 0);
 }
 
+const PROXY_VARIABLES: [&str; 6] = ["http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"];
+
 /// Variables are set for a child process, since setting them in a running one is not safe.
 #[tokio::test]
 async fn a_proxy_of_the_environment_is_ignored() {
@@ -82,7 +84,7 @@ async fn a_proxy_of_the_environment_is_ignored() {
     let child = tokio::task::spawn_blocking(move || {
         Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "refusals::child_posts_with_a_proxy_set", "--ignored"])
-            .envs(["http_proxy", "HTTP_PROXY", "ALL_PROXY", "all_proxy"].map(|name| (name, &url)))
+            .envs(PROXY_VARIABLES.map(|name| (name, &url)))
             .envs([("NO_PROXY", ""), ("no_proxy", "")])
             .output()
             .unwrap()
@@ -99,4 +101,6 @@ async fn a_proxy_of_the_environment_is_ignored() {
 async fn child_posts_with_a_proxy_set() {
     let listener = Listener::start(Then::Say(OK)).await;
     assert_eq!(post(&egress(), &listener.url(), 5_000).await.unwrap().status, 200);
+    let secured = post(&egress(), &format!("https://{}/", listener.addr), 5_000).await.unwrap_err();
+    assert_eq!((secured.class, listener.accepted()), (FailureClass::Tls, 2));
 }

@@ -1,7 +1,8 @@
 //! The sections of the settings, one struct each; a field's doc comment is its documentation everywhere.
 //! Defaults live in `defaults.toml`, never here.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 
 use ipnet::IpNet;
 use secrecy::SecretString;
@@ -131,6 +132,10 @@ section! {
         timeout_ms: u64,
         /// How much of an answer's body is read and kept; bytes.
         response_cap_bytes: usize,
+        /// After so many failed attempts in a row a webhook is called by single probes only, until one succeeds.
+        circuit_failures: u32,
+        /// The first of those failures must lie at least so far back; milliseconds.
+        circuit_window_ms: u64,
         /// Wake-ups that the broker hands out before it waits for acknowledgements.
         prefetch: u16,
     }
@@ -145,6 +150,10 @@ section! {
         tick_ms: u64,
         /// The most rows released in one statement.
         batch: u32,
+        /// Retries, work that was held and replays are woken at this pace at most, so that live traffic goes first; rows per second and process.
+        late_per_second: u32,
+        /// A webhook whose receiver has failed for so long is broken: it is owed everything and gets nothing until it is resumed; hours.
+        broken_after_hours: u32,
         /// How far ahead table partitions are made; weeks.
         partition_weeks_ahead: u32,
     }
@@ -161,6 +170,11 @@ section! {
         deny: Vec<IpNet>,
         /// Whether a URL without TLS is refused.
         require_https: bool,
+        /// The name servers that are asked, `10.0.0.53` or `10.0.0.53:5353`; the system's while the list is empty.
+        #[serde(deserialize_with = "servers")]
+        name_servers: Vec<SocketAddr>,
+        /// A PEM file of certificate authorities that are trusted beside the system's, read at the start.
+        ca_file: Option<PathBuf>,
     }
 }
 
@@ -252,4 +266,16 @@ fn networks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<IpNet>, D:
         .iter()
         .map(|text| text.parse().map_err(|_| de::Error::custom(format!("`{text}` is not a network in CIDR notation"))))
         .collect()
+}
+
+/// The port of a name server that is given without one.
+const DNS_PORT: u16 = 53;
+
+fn servers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<SocketAddr>, D::Error> {
+    let texts = Vec::<String>::deserialize(deserializer)?;
+    let server = |text: &String| match text.parse::<IpAddr>() {
+        Ok(ip) => Ok(SocketAddr::new(ip, DNS_PORT)),
+        Err(_) => text.parse().map_err(|_| de::Error::custom(format!("`{text}` is not the address of a name server"))),
+    };
+    texts.iter().map(server).collect()
 }

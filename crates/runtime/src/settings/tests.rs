@@ -94,6 +94,7 @@ fn a_value_of_the_wrong_kind_is_named_with_what_would_be_right() {
         ("BUSBAR_INGRESS__LISTEN", "8080", "ingress.listen"),
         ("BUSBAR_BROKER__QUEUE_TYPE", "stream", "broker.queue_type"),
         ("BUSBAR_EGRESS__ALLOW", "10.0.0.0/8,home", "egress.allow"),
+        ("BUSBAR_EGRESS__NAME_SERVERS", "dns.example.com", "egress.name_servers"),
         ("BUSBAR_DATABASE__URL", "mysql://localhost/x", "database.url"),
         ("BUSBAR_BROKER__NAMESPACE", "Bus bar", "broker.namespace"),
         ("BUSBAR_SCHEDULER__TICK_MS", "0", "scheduler.tick_ms"),
@@ -127,6 +128,18 @@ fn lists_of_the_environment_are_comma_separated() {
     assert_eq!(settings.egress.allow, ["127.0.0.0/8".parse().unwrap(), "::1/128".parse().unwrap()]);
     assert_eq!(settings.processor.queues, ["jobs"]);
     assert!(load(&[("BUSBAR_EGRESS__ALLOW", "")]).unwrap().egress.allow.is_empty());
+}
+
+#[test]
+fn a_name_server_without_a_port_has_the_usual_one() {
+    let settings = load(&[
+        ("BUSBAR_EGRESS__NAME_SERVERS", "10.0.0.53, 10.0.0.54:5353, ::1, [::1]:54"),
+        ("BUSBAR_EGRESS__CA_FILE", "/etc/busbar/authorities.pem"),
+    ]);
+    let egress = settings.unwrap().egress;
+    let expected = ["10.0.0.53:53", "10.0.0.54:5353", "[::1]:53", "[::1]:54"].map(|server| server.parse().unwrap());
+    assert_eq!(egress.name_servers, expected);
+    assert_eq!(egress.ca_file, Some(PathBuf::from("/etc/busbar/authorities.pem")));
 }
 
 #[test]

@@ -42,9 +42,12 @@ impl Settings {
             ("delivery.lane_queue", self.delivery.lane_queue == 0),
             ("delivery.timeout_ms", self.delivery.timeout_ms == 0),
             ("delivery.response_cap_bytes", self.delivery.response_cap_bytes == 0),
+            ("delivery.circuit_failures", self.delivery.circuit_failures == 0),
             ("delivery.prefetch", self.delivery.prefetch == 0),
             ("scheduler.tick_ms", self.scheduler.tick_ms == 0),
             ("scheduler.batch", self.scheduler.batch == 0),
+            ("scheduler.late_per_second", self.scheduler.late_per_second == 0),
+            ("scheduler.broken_after_hours", self.scheduler.broken_after_hours == 0),
             ("scheduler.partition_weeks_ahead", self.scheduler.partition_weeks_ahead == 0),
             ("drain.deadline_ms", self.drain.deadline_ms == 0),
         ];

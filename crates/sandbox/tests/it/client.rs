@@ -30,6 +30,7 @@ pub(crate) struct Reply {
 
 impl Client {
     pub(crate) async fn connect(receiver: &Receiver) -> Self {
+        #[expect(clippy::disallowed_methods, reason = "the test is the receiver's caller")]
         let stream = TcpStream::connect(receiver.addr()).await.unwrap();
         Self { stream, unread: Vec::new() }
     }

@@ -27,6 +27,7 @@ impl IntegrationEvent {
             payload: self.masked_payload().into(),
             trace,
             inbound,
+            hops: 0,
             once: None,
         }
     }

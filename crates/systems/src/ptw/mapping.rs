@@ -29,6 +29,7 @@ impl PermitEvent {
         NewEvent {
             id,
             tenant,
+            hops: 0,
             once: Some(self.once(now)),
             kind: self.kind,
             subject: Some(self.permit_number),
@@ -77,6 +78,7 @@ pub fn sample_event(id: EventId, tenant: TenantId, trace: TraceContext, now: Tim
         payload: sample_payload().1,
         trace,
         inbound: None,
+        hops: 0,
         once: None,
     }
 }

@@ -56,6 +56,17 @@ impl RabbitMq {
         node.wait().await.expect("a killed node ends");
     }
 
+    /// Runs `rabbitmqctl` on the node.
+    ///
+    /// # Panics
+    /// When it fails.
+    pub async fn control(&self, arguments: &[&str]) {
+        let mut command = Command::new(self.program.with_file_name("rabbitmqctl"));
+        command.envs(self.environment.iter().map(|(name, value)| (name, value))).arg("-n").arg(&self.environment[0].1);
+        let output = command.args(arguments).output().await.expect("rabbitmqctl can be started");
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+
     /// Starts a node that was killed, on the same port and data, and does not wait for it.
     ///
     /// # Panics
@@ -73,6 +84,7 @@ impl RabbitMq {
     /// Waits until the node speaks AMQP with those who come.
     pub async fn wait_accepting(&self) {
         eventually("RabbitMQ accepting connections", START_WITHIN, || async {
+            #[expect(clippy::disallowed_methods, reason = "it looks whether its own broker listens")]
             let mut stream = TcpStream::connect(loopback(self.port)).await.ok()?;
             stream.write_all(GREETING).await.ok()?;
             (stream.read_u8().await.ok()? == METHOD).then_some(())

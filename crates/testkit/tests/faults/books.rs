@@ -76,6 +76,17 @@ impl Books {
         format!("{}{HOLE}", self.receiver.url())
     }
 
+    /// What the webhook answers from now on, step by step.
+    pub(crate) fn answer(&self, steps: Vec<Step>) {
+        self.receiver.script(HOOK, steps);
+    }
+
+    /// What another path answers from now on, and where it is.
+    pub(crate) fn elsewhere(&self, path: &str, steps: Vec<Step>) -> String {
+        self.receiver.script(path, steps);
+        format!("{}{path}", self.receiver.url())
+    }
+
     /// Calls `hook` with each arrival, before it is answered.
     pub(crate) fn on_arrival(&self, hook: impl Fn() + Send + Sync + 'static) {
         *self.hook.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(hook));
@@ -178,7 +189,7 @@ struct Checker {
 
 impl Checker {
     fn enter(&self, request: &Request<'_>) {
-        if request.path == HOLE {
+        if request.path != HOOK {
             return;
         }
         let (event, is_whole) = self.payload.check(request.body).unzip();

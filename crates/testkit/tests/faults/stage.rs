@@ -7,18 +7,14 @@ use std::time::Duration;
 
 use busbar_domain::Clock;
 use busbar_domain::api_key::Scope;
-use busbar_domain::dialect::Dialect;
 use busbar_domain::id::{ApiKeyId, TenantId, WebhookId};
-use busbar_domain::retry::RetryPolicy;
-use busbar_domain::webhook::WebhookStatus;
 use busbar_messaging::topology;
 use busbar_runtime::{Settings, parts, settings};
+use busbar_sandbox::load::Exchange;
 use busbar_sandbox::processes::{Processes, Service};
-use busbar_storage::access::WEBHOOK_SECRET;
 use busbar_storage::api_keys::{self, NewApiKey};
-use busbar_storage::seal::{Keyring, Place};
+use busbar_storage::seal::Keyring;
 use busbar_storage::tenants::{self, Plan, Tenant};
-use busbar_storage::webhooks::{self, WebhookFields};
 use busbar_storage::{Database, migrate, scratch};
 use busbar_testkit::eventually;
 use busbar_testkit::instances::{Folder, steady_port};
@@ -27,6 +23,7 @@ use tokio::sync::{Mutex, MutexGuard};
 
 use crate::books::{Books, EVENT, HOLE_EVENT};
 use crate::client::{Client, ask};
+use crate::more::add_webhook;
 
 /// Every service.
 pub(crate) const SERVICES: [&str; 5] = ["ingress", "processor", "delivery", "scheduler", "admin"];
@@ -101,6 +98,11 @@ impl Stage {
         &self.settings.database.url
     }
 
+    /// A pool of the database.
+    pub(crate) fn pool(&self) -> Database {
+        parts::database(&self.settings, "test").unwrap()
+    }
+
     /// Where the broker is.
     pub(crate) fn broker(&self) -> &SecretString {
         &self.settings.broker.url
@@ -172,6 +174,24 @@ impl Stage {
     /// The only value of the only row that a statement answers.
     pub(crate) async fn ask(&self, statement: &str) -> String {
         ask(self.database(), statement).await
+    }
+
+    /// The value of a metric of a service, summed over its labels.
+    pub(crate) async fn metric(&mut self, service: &str, name: &str) -> f64 {
+        let ops = self.address(service, "ops");
+        let mut exchange = Exchange::open(ops).await.unwrap();
+        let reply = exchange.send(b"GET /metrics HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+        let text = String::from_utf8_lossy(reply.body).into_owned();
+        let lines = text.lines().filter(|line| line.starts_with(name) && !line.starts_with('#'));
+        lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+    }
+
+    /// The memory that a service holds, in KiB.
+    pub(crate) fn memory(&self, service: &str) -> u64 {
+        let pid = self.processes.as_ref().unwrap().pid(service).expect("it runs");
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse().unwrap()
     }
 
     /// Waits until a further delivery arrives.
@@ -280,21 +300,7 @@ async fn furnish(database: &Database, books: &Books) {
     let key = NewApiKey { id, tenant: Some(tenant.id), name: "faults", key: &books.key, scopes, expires_at: None };
     api_keys::insert(&mut transaction, &key, now).await.unwrap();
     for (url, kind) in [(books.hook_url(), EVENT), (books.hole_url(), HOLE_EVENT)] {
-        let id = WebhookId::new(now);
-        let fields = WebhookFields {
-            name: url.clone(),
-            url,
-            events: vec![kind.to_owned()],
-            dialect: Dialect::Standard,
-            project: None,
-            status: WebhookStatus::Active,
-            timeout_ms: 10_000,
-            retry: RetryPolicy::default(),
-            max_in_flight: None,
-        };
-        let place = Place { column: WEBHOOK_SECRET, row: id.uuid() };
-        let secret = database.keyring().seal(place, &books.secret).unwrap();
-        webhooks::insert(&mut transaction, tenant.id, id, &fields, &secret, now).await.unwrap();
+        add_webhook(&mut transaction, database, tenant.id, WebhookId::new(now), &url, kind, &books.secret).await;
     }
     transaction.commit().await.unwrap();
 }

@@ -164,6 +164,7 @@ async fn a_batch_answers_each_event_in_order() {
 /// Sends `start` and then nothing; answers what came back and how long the connection lasted.
 async fn dawdle(hub: &Hub, start: &str) -> (String, Duration) {
     let began = Instant::now();
+    #[expect(clippy::disallowed_methods, reason = "the test writes its request byte by byte")]
     let mut stream = TcpStream::connect(hub.settings().ingress.listen).await.unwrap();
     stream.write_all(start.as_bytes()).await.unwrap();
     let mut answer = Vec::new();

@@ -1,11 +1,13 @@
 //! ERPOps calls: the order of checks, rotation, and the events that they become.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use busbar_domain::secret::Secret;
 use busbar_egress::Method;
 use busbar_testkit::hub::{PATIENCE, Reply, now};
 use busbar_testkit::{Hub, eventually};
+use futures_util::StreamExt as _;
 use serde_json::{Value, json};
 
 struct Connector {
@@ -105,16 +107,36 @@ async fn the_checks_come_in_the_order_of_the_page() {
 }
 
 #[tokio::test]
-async fn the_same_body_within_five_minutes_is_one_event() {
+async fn a_call_that_is_replayed_a_thousand_times_within_five_minutes_is_accepted_once() {
     let hub = Hub::start().await;
     let connector = connector(&hub).await;
     hub.webhook("/ops", "standard", &["erpops.*"], json!({})).await;
     let body = failed(&connector.id, "JOB");
-    let replies = futures_util::future::join_all((0..50).map(|_| send(&hub, &connector, &body))).await;
-    let ids: std::collections::HashSet<String> = replies.iter().map(|reply| reply.json().to_string()).collect();
+    let calls = (0..1000).map(|_| send(&hub, &connector, &body));
+    let replies: Vec<Reply> = futures_util::stream::iter(calls).buffer_unordered(50).collect().await;
+    assert!(replies.iter().all(|reply| reply.status == 202));
+    let ids: HashSet<String> = replies.iter().map(|reply| reply.json()["event_id"].to_string()).collect();
     assert_eq!(ids.len(), 1, "{ids:?}");
-    send(&hub, &connector, &failed(&connector.id, "ANOTHER")).await;
+    assert_eq!(send(&hub, &connector, &failed(&connector.id, "ANOTHER")).await.status, 202);
     assert_eq!(hub.arrived("/ops", 2).await.len(), 2);
+    let events = hub.admin(Method::GET, "/api/v1/events?limit=200", None).await.json();
+    assert_eq!(events["data"].as_array().unwrap().len(), 2, "{events}");
+    hub.stop().await;
+}
+
+#[tokio::test]
+async fn a_call_may_come_from_the_future_by_five_minutes_at_most() {
+    let hub = Hub::start().await;
+    let connector = connector(&hub).await;
+    for (ahead, status) in [(-86_400, 202), (0, 202), (290, 202), (310, 422), (86_400, 422), (100_000_000_000, 422)] {
+        let mut body = failed(&connector.id, "JOB");
+        body["timestamp"] = json!((now() + chrono::TimeDelta::seconds(ahead)).to_rfc3339());
+        let reply = send(&hub, &connector, &body).await;
+        assert_eq!(reply.status, status, "{ahead}");
+        if status == 422 {
+            assert_eq!(reply.json()["errors"][0]["field"], "/timestamp", "{ahead}");
+        }
+    }
     hub.stop().await;
 }
 

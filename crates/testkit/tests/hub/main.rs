@@ -2,6 +2,16 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on says why and ends")]
 
 mod deliveries;
+mod desk;
 mod door;
+mod doors;
 mod erpops;
+mod log;
+mod loops;
+mod ordering;
+mod permits;
+mod receivers;
+mod rotation;
 mod seeds;
+mod standard;
+mod upkeep;

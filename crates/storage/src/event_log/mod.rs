@@ -1,10 +1,14 @@
 //! The log of events as people read it: a tenant's events newest first, and one with what it owes.
 
 use busbar_domain::Timestamp;
-use busbar_domain::id::{DeliveryId, EventId, InboundId, TenantId, WebhookId};
+use busbar_domain::id::{EventId, InboundId, TenantId};
 use busbar_domain::trace::TraceContext;
 use sqlx::PgConnection;
 use uuid::Uuid;
+
+mod owed;
+
+pub use owed::{Made, Owed, owed};
 
 use crate::Error;
 
@@ -33,7 +37,7 @@ pub struct EventRecord {
     pub subject: Option<String>,
     /// The project it belongs to.
     pub project: Option<String>,
-    /// The producer's ordering key, kept with the event; deliveries are not ordered by it.
+    /// What its deliveries stay in order by.
     pub ordering_key: Option<String>,
     /// When it happened, as its producer says.
     pub occurred_at: Timestamp,
@@ -54,19 +58,17 @@ pub struct EventDetail {
     pub trace: Option<TraceContext>,
     /// Compact JSON.
     pub payload: Vec<u8>,
-    /// Whether its fan-out was wider than one transaction.
-    pub spread: bool,
+    /// How often what led to it has left the hub and come back.
+    pub hops: i16,
+    /// When the last chunk of its fan-out was written, if that was wider than one transaction.
+    pub spread_at: Option<Timestamp>,
 }
 
-/// One delivery that an event owes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Owed {
-    /// The delivery.
-    pub id: DeliveryId,
-    /// To whom.
-    pub webhook: WebhookId,
-    /// Its state.
-    pub state: String,
+impl EventDetail {
+    /// When its deliveries were made.
+    pub fn made(&self) -> Made {
+        Made { id: self.event.id.into(), accepted_at: self.event.accepted_at, spread_at: self.spread_at }
+    }
 }
 
 /// Events of `tenant`, newest first.
@@ -92,14 +94,15 @@ struct DetailRow {
     inbound_id: Option<Uuid>,
     trace: Vec<u8>,
     payload: Vec<u8>,
-    spread: bool,
+    hops: i16,
+    spread_at: Option<Timestamp>,
 }
 
 /// The event with this id.
 pub async fn find(conn: &mut PgConnection, tenant: TenantId, id: EventId) -> Result<Option<EventDetail>, Error> {
     let row: Option<DetailRow> = sqlx::query_as(
         "select id, type, subject, project, ordering_key, occurred_at, accepted_at, state, inbound_id, trace, payload,
-             spread_after is not null as spread
+             hops, case when spread_after is not null then due_at end as spread_at
          from events where tenant_id = $1 and id = $2",
     )
     .bind(tenant.uuid())
@@ -111,31 +114,42 @@ pub async fn find(conn: &mut PgConnection, tenant: TenantId, id: EventId) -> Res
         inbound: row.inbound_id.map(InboundId::from),
         trace: TraceContext::from_bytes(&row.trace),
         payload: row.payload,
-        spread: row.spread,
+        hops: row.hops,
+        spread_at: row.spread_at,
     }))
 }
 
-/// The deliveries that `event` owes and that were made between two ids, at most `limit`.
-///
-/// Deliveries have no index by event; those of one event are made within moments, so the ids bound the search.
-pub async fn owed(
+/// Events of `tenant` that were made of one call, the first one first, at most `limit`.
+pub async fn of_call(
     conn: &mut PgConnection,
     tenant: TenantId,
-    event: EventId,
-    (from, to): (Uuid, Uuid),
+    call: InboundId,
     limit: i64,
-) -> Result<Vec<Owed>, Error> {
-    let rows: Vec<(Uuid, Uuid, String)> = sqlx::query_as(
-        "select d.id, d.webhook_id, d.state from webhooks w
-         join deliveries d on d.webhook_id = w.id and d.id >= $3 and d.id < $4 and d.event_id = $2
-         where w.tenant_id = $1 order by d.id limit $5",
+) -> Result<Vec<(EventRecord, Made)>, Error> {
+    let rows: Vec<MadeRow> = sqlx::query_as(
+        "select id, type, subject, project, ordering_key, occurred_at, accepted_at, state,
+             case when spread_after is not null then due_at end as spread_at
+         from events where inbound_id = $2 and tenant_id = $1 order by id limit $3",
     )
     .bind(tenant.uuid())
-    .bind(event.uuid())
-    .bind(from)
-    .bind(to)
+    .bind(call.uuid())
     .bind(limit)
     .fetch_all(conn)
     .await?;
-    Ok(rows.into_iter().map(|(id, webhook, state)| Owed { id: id.into(), webhook: webhook.into(), state }).collect())
+    Ok(rows.into_iter().map(MadeRow::split).collect())
+}
+
+#[derive(sqlx::FromRow)]
+struct MadeRow {
+    #[sqlx(flatten)]
+    event: EventRecord,
+    spread_at: Option<Timestamp>,
+}
+
+impl MadeRow {
+    fn split(self) -> (EventRecord, Made) {
+        let Self { event, spread_at } = self;
+        let made = Made { id: event.id.into(), accepted_at: event.accepted_at, spread_at };
+        (event, made)
+    }
 }

@@ -3,16 +3,22 @@
 //! A batch is planned with subscriptions in memory; it is written only if every tenant's configuration is still
 //! the one planned with. Ids are made before the write, so a write of unknown outcome is sent again as it was.
 
+mod columns;
+
 use std::collections::{HashMap, HashSet};
 
 use busbar_domain::Timestamp;
 use busbar_domain::event::{NewEvent, Once};
 use busbar_domain::id::{DeliveryId, EventId, TenantId};
 use busbar_domain::subscription::{Planned, Subscriptions};
-use sqlx::PgConnection;
+use sqlx::{Connection as _, PgConnection};
 use uuid::Uuid;
 
+pub(crate) use columns::Keys;
+
 use crate::Error;
+use crate::accept::columns::Columns;
+use crate::order::{self, Counts, Standings};
 
 /// A batch of events with the deliveries they owe, ready to be written.
 #[derive(Debug)]
@@ -119,7 +125,66 @@ impl Publication {
         due_at: Timestamp,
         again: bool,
     ) -> Result<Written, Error> {
-        let rows = Columns::of(&self.planned);
+        let wanted = self.ordered();
+        if wanted.is_empty() {
+            return self.write_rows(conn, now, due_at, again, Standings::default()).await;
+        }
+        let mut tx = conn.begin().await?;
+        let standings = order::take(&mut tx, &wanted, now).await?;
+        // Whoever wrote these rows before held the same keys, so by now that write has ended, one way or the other.
+        if again && self.is_there(&mut tx).await? {
+            tx.rollback().await?;
+            return self.write_rows(conn, now, due_at, again, Standings::default()).await;
+        }
+        let written = self.write_rows(&mut tx, now, due_at, again, standings).await?;
+        let Written::Done(receipts) = &written else {
+            tx.rollback().await?;
+            return Ok(written);
+        };
+        order::release(&mut tx, &self.not_written(receipts), now).await?;
+        tx.commit().await?;
+        Ok(written)
+    }
+
+    /// How many deliveries of each ordering key it owes.
+    fn ordered(&self) -> Counts<'_> {
+        Self::count(self.planned.iter())
+    }
+
+    /// How many of those were repeats, which nobody is owed.
+    fn not_written(&self, receipts: &HashMap<EventId, Receipt>) -> Counts<'_> {
+        let repeat = |planned: &&Planned| !matches!(receipts.get(&planned.event.id), Some(Receipt::Accepted { .. }));
+        Self::count(self.planned.iter().filter(repeat))
+    }
+
+    fn count<'p>(planned: impl Iterator<Item = &'p Planned>) -> Counts<'p> {
+        let mut counts = Counts::new();
+        for Planned { event, owed, .. } in planned {
+            let Some(key) = &event.ordering_key else { continue };
+            for (_, webhook) in owed {
+                *counts.entry((webhook.uuid(), key.as_str())).or_default() += 1;
+            }
+        }
+        counts
+    }
+
+    /// Whether a former write of these very rows has come to be.
+    async fn is_there(&self, conn: &mut PgConnection) -> Result<bool, Error> {
+        let ids: Vec<Uuid> =
+            self.planned.iter().flat_map(|planned| &planned.owed).map(|(delivery, _)| delivery.uuid()).collect();
+        let found = sqlx::query_scalar("select exists (select from deliveries where id = any($1))");
+        Ok(found.bind(ids).fetch_one(conn).await?)
+    }
+
+    async fn write_rows(
+        &self,
+        conn: &mut PgConnection,
+        now: Timestamp,
+        due_at: Timestamp,
+        again: bool,
+        standings: Standings,
+    ) -> Result<Written, Error> {
+        let rows = Columns::of(&self.planned, standings);
         let (tenants, versions): (Vec<Uuid>, Vec<i64>) =
             self.versions.iter().map(|(tenant, version)| (tenant.uuid(), *version)).unzip();
         let (fresh, won): (bool, Vec<Uuid>) = sqlx::query_as(WRITE)
@@ -151,6 +216,10 @@ impl Publication {
             .bind(rows.owed.event)
             .bind(rows.owed.webhook)
             .bind(rows.owed.guarded)
+            .bind(rows.hops)
+            .bind(rows.owed.ordering_key)
+            .bind(rows.owed.seq)
+            .bind(rows.owed.waits)
             .fetch_one(&mut *conn)
             .await?;
         if !fresh {
@@ -163,7 +232,9 @@ impl Publication {
             if event.once.is_some() && !won.contains(&event.id.uuid()) {
                 repeats.push(event);
             } else {
-                let deliveries = owed.iter().map(|(delivery, _)| *delivery).collect();
+                let ready =
+                    |(delivery, _): &(DeliveryId, _)| (!rows.waiting.contains(&delivery.uuid())).then_some(*delivery);
+                let deliveries = owed.iter().filter_map(ready).collect();
                 receipts.insert(event.id, Receipt::Accepted { deliveries, spreading: *spreading });
             }
         }
@@ -201,88 +272,6 @@ pub(crate) async fn find_first(
     Ok(first.await?)
 }
 
-/// One list for each column, as `unnest` takes them.
-#[derive(Default)]
-struct Columns<'p> {
-    id: Vec<Uuid>,
-    tenant: Vec<Uuid>,
-    kind: Vec<&'p str>,
-    subject: Vec<Option<&'p str>>,
-    project: Vec<Option<&'p str>>,
-    ordering_key: Vec<Option<&'p str>>,
-    occurred_at: Vec<Timestamp>,
-    state: Vec<&'static str>,
-    inbound: Vec<Option<Uuid>>,
-    trace: Vec<Vec<u8>>,
-    payload: Vec<&'p [u8]>,
-    guarded: Vec<bool>,
-    keys: Keys<'p>,
-    owed: OwedColumns,
-}
-
-/// The columns of `first_seen`.
-#[derive(Default)]
-pub(crate) struct Keys<'p> {
-    pub(crate) tenant: Vec<Uuid>,
-    pub(crate) scope: Vec<&'static str>,
-    pub(crate) key: Vec<&'p str>,
-    pub(crate) id: Vec<Uuid>,
-    pub(crate) digest: Vec<Option<Vec<u8>>>,
-    pub(crate) until: Vec<Timestamp>,
-}
-
-impl<'p> Keys<'p> {
-    pub(crate) fn push(&mut self, tenant: TenantId, once: &'p Once, id: Uuid) {
-        self.tenant.push(tenant.uuid());
-        self.scope.push(once.scope);
-        self.key.push(&once.key);
-        self.id.push(id);
-        self.digest.push(once.digest.map(Vec::from));
-        self.until.push(once.until);
-    }
-}
-
-#[derive(Default)]
-struct OwedColumns {
-    id: Vec<Uuid>,
-    tenant: Vec<Uuid>,
-    event: Vec<Uuid>,
-    webhook: Vec<Uuid>,
-    guarded: Vec<bool>,
-}
-
-impl<'p> Columns<'p> {
-    fn of(planned: &'p [Planned]) -> Self {
-        let mut rows = Self::default();
-        for Planned { event, owed, spreading } in planned {
-            let guarded = event.once.is_some();
-            if let Some(once) = &event.once {
-                rows.keys.push(event.tenant, once, event.id.uuid());
-            }
-            rows.id.push(event.id.uuid());
-            rows.tenant.push(event.tenant.uuid());
-            rows.kind.push(event.kind.as_str());
-            rows.subject.push(event.subject.as_ref().map(busbar_domain::event::Label::as_str));
-            rows.project.push(event.project.as_ref().map(busbar_domain::event::Label::as_str));
-            rows.ordering_key.push(event.ordering_key.as_ref().map(busbar_domain::event::Label::as_str));
-            rows.occurred_at.push(event.occurred_at);
-            rows.state.push(if *spreading { "spreading" } else { "accepted" });
-            rows.inbound.push(event.inbound.map(Uuid::from));
-            rows.trace.push(event.trace.to_bytes().to_vec());
-            rows.payload.push(&event.payload);
-            rows.guarded.push(guarded);
-            for (delivery, webhook) in owed {
-                rows.owed.id.push(delivery.uuid());
-                rows.owed.tenant.push(event.tenant.uuid());
-                rows.owed.event.push(event.id.uuid());
-                rows.owed.webhook.push(webhook.uuid());
-                rows.owed.guarded.push(guarded);
-            }
-        }
-        rows
-    }
-}
-
 // `won` lists the guarded events that are the first of their key; the others are repeats. Keys are taken in
 // order, so that two writers never wait for each other.
 const WRITE: &str = "
@@ -303,20 +292,22 @@ with ok as materialized (
     returning f.id
 ), made as (
     insert into events (id, tenant_id, type, subject, project, ordering_key, occurred_at, accepted_at, state,
-        due_at, inbound_id, trace, payload)
+        due_at, inbound_id, trace, payload, hops)
     select e.id, e.tenant_id, e.type, e.subject, e.project, e.ordering_key, e.occurred_at, $10, e.state,
-        case when e.state = 'spreading' then $23 end, e.inbound_id, e.trace, e.payload
+        case when e.state = 'spreading' then $23 end, e.inbound_id, e.trace, e.payload, e.hops
     from unnest($11::uuid[], $12::uuid[], $13::text[], $14::text[], $15::text[], $16::text[], $17::timestamptz[],
-            $18::text[], $19::uuid[], $20::bytea[], $21::bytea[], $22::bool[])
+            $18::text[], $19::uuid[], $20::bytea[], $21::bytea[], $22::bool[], $29::int2[])
         as e (id, tenant_id, type, subject, project, ordering_key, occurred_at, state, inbound_id, trace, payload,
-            guarded)
+            guarded, hops)
     where (select fresh from ok) and (not e.guarded or e.id in (select id from won))
     on conflict (id) do nothing
 ), owed as (
-    insert into deliveries (id, tenant_id, event_id, webhook_id, message_id, state, due_at)
-    select d.id, d.tenant_id, d.event_id, d.webhook_id, d.id, 'pending', $23
-    from unnest($24::uuid[], $25::uuid[], $26::uuid[], $27::uuid[], $28::bool[])
-        as d (id, tenant_id, event_id, webhook_id, guarded)
+    insert into deliveries (id, tenant_id, event_id, webhook_id, message_id, state, reason, due_at, ordering_key, seq)
+    select d.id, d.tenant_id, d.event_id, d.webhook_id, d.id, case when d.waits then 'held' else 'pending' end,
+        case when d.waits then 'order' end, $23, d.ordering_key, d.seq
+    from unnest($24::uuid[], $25::uuid[], $26::uuid[], $27::uuid[], $28::bool[], $30::text[], $31::int8[],
+            $32::bool[])
+        as d (id, tenant_id, event_id, webhook_id, guarded, ordering_key, seq, waits)
     where (select fresh from ok) and (not d.guarded or d.event_id in (select id from won))
     on conflict (id) do nothing
 )
