@@ -10,6 +10,7 @@ mod inbound;
 mod keys;
 mod listen;
 mod openapi;
+mod replay;
 mod schema;
 mod send;
 mod topology;
@@ -55,6 +56,10 @@ enum Command {
     Inbound(inbound::Options),
     /// Finds what was given up, and resubmits or discards it.
     DeadLetters(dead_letters::Options),
+    /// Owes many deliveries once more.
+    Replay(replay::Options),
+    /// Lists replays, shows one, stops it, and lets it go on.
+    Replays(replay::ListOptions),
     /// Listens locally, prints what arrives and verifies it.
     Listen(listen::Options),
     /// Measures the hub on this machine and proves that nothing is lost.
@@ -96,6 +101,8 @@ fn run(command: Command, settings: Settings) -> anyhow::Result<ExitCode> {
             Command::Deliveries(options) => deliveries::run(&options).await?,
             Command::Inbound(options) => inbound::run(&options).await?,
             Command::DeadLetters(options) => dead_letters::run(&options).await?,
+            Command::Replay(options) => replay::start(&options).await?,
+            Command::Replays(options) => replay::list(&options).await?,
             Command::Listen(options) => return listen::run(&options).await,
             Command::Bench(options) => return Box::pin(bench::run(options, settings)).await,
             Command::Demo(options) => demo::run(&options, &settings).await?,

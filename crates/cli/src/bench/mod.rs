@@ -7,6 +7,7 @@ mod hub;
 mod log;
 mod machine;
 mod pairs;
+mod replay;
 mod report;
 mod round;
 mod traffic;
@@ -52,9 +53,21 @@ pub(crate) struct Options {
     /// The share of the events, 0 to 0.9, that is owed to a receiver which never answers.
     #[arg(long, default_value_t = 0.0, value_parser = share)]
     blackhole_share: f64,
-    /// So many pairs of rounds, one with the black hole answering and one with it silent; needs `--rate`.
-    #[arg(long, requires_all = ["rate", "blackhole_share"], value_parser = clap::value_parser!(u32).range(1..=100))]
+    /// So many pairs of rounds, one with the black hole answering and one with it silent; with `--replay`, so many pairs of
+    /// slices at least, 5 by default, one with the replay paused and one with it running. Needs `--rate`.
+    #[arg(long, requires = "rate", value_parser = clap::value_parser!(u32).range(1..=100))]
     pairs: Option<u32>,
+    /// Sends so many events and replays their deliveries, in turns, beside live traffic at `--rate`.
+    #[arg(
+        long,
+        requires = "rate",
+        conflicts_with_all = ["events", "webhooks", "accept_only", "blackhole_share", "raw", "log_rows"],
+        value_parser = clap::value_parser!(u64).range(1_000..=10_000_000)
+    )]
+    replay: Option<u64>,
+    /// How many deliveries the replay makes in a second.
+    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=2_000))]
+    replay_rate: u32,
     /// Also sends the same load straight into the same receiver: the ceiling of what can be measured here.
     #[arg(long)]
     raw: bool,
@@ -96,10 +109,11 @@ fn share(text: &str) -> Result<f64, String> {
 
 /// Runs the benchmark and prints its table.
 pub(crate) async fn run(options: Options, settings: Settings) -> anyhow::Result<ExitCode> {
-    let is_kept = match (options.log_rows, options.pairs) {
-        (Some(attempts), _) => log::run(&options, &settings, attempts).await?,
-        (None, Some(count)) => pairs::run(&options, &settings, count).await?,
-        (None, None) => single(&options, &settings).await?,
+    let is_kept = match (options.log_rows, options.replay, options.pairs) {
+        (Some(attempts), _, _) => log::run(&options, &settings, attempts).await?,
+        (None, Some(originals), _) => Box::pin(replay::run(&options, &settings, originals)).await?,
+        (None, None, Some(count)) => pairs::run(&options, &settings, count).await?,
+        (None, None, None) => single(&options, &settings).await?,
     };
     Ok(if is_kept { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -112,20 +126,30 @@ async fn single(options: &Options, settings: &Settings) -> anyhow::Result<bool> 
     Ok(round.verdict.is_kept())
 }
 
-/// Measures one round through a hub that is made for it and goes with it, whatever happens.
+/// Measures one round through a hub that is made for it.
 async fn through_a_hub(options: &Options, settings: &Settings, plan: &Plan, is_silent: bool) -> anyhow::Result<Round> {
     let traffic = Traffic::new(options, plan, options.healthy_webhooks(), is_silent)?;
+    in_a_hub(options, settings, &traffic, async |hub: &Hub| round::measure(options, plan, &traffic, hub).await).await
+}
+
+/// Does `work` with a hub that is made for it and goes with it, whatever happens.
+async fn in_a_hub<T>(
+    options: &Options,
+    settings: &Settings,
+    traffic: &Traffic,
+    work: impl AsyncFnOnce(&Hub) -> anyhow::Result<T>,
+) -> anyhow::Result<T> {
     let mut hub = Hub::prepare(settings)?;
     let work = Box::pin(async {
-        hub.start(options, &traffic).await?;
-        round::measure(options, plan, &traffic, &hub).await
+        hub.start(options, traffic).await?;
+        work(&hub).await
     });
-    let measured = tokio::select! {
-        measured = work => measured,
+    let done = tokio::select! {
+        done = work => done,
         asked = tokio::signal::ctrl_c() => asked.context("Ctrl-C").and_then(|()| Err(anyhow::anyhow!("interrupted"))),
     };
     Box::pin(hub.remove()).await;
-    measured
+    done
 }
 
 /// The same generator straight into the same receiver.

@@ -137,7 +137,7 @@ fn cost_row(cost: &Cost, events: u64) -> String {
     format!("{:<28}{cpu:>14}{memory:>14}", cost.name)
 }
 
-fn ledger(verdict: &Verdict) -> String {
+pub(super) fn ledger(verdict: &Verdict) -> String {
     let Verdict { attempted, acked, delivered, lost, duplicated, relabelled, unexpected, corrupt, recovered } =
         *verdict;
     let figures = [
@@ -222,16 +222,16 @@ fn micros(cpu: Duration, events: u64) -> String {
     format!("{:.1}", micros_per(cpu, events))
 }
 
-fn milliseconds(time: Duration) -> String {
+pub(super) fn milliseconds(time: Duration) -> String {
     format!("{:.2}", time.as_secs_f64() * 1e3)
 }
 
-fn rate(per_second: f64) -> String {
+pub(super) fn rate(per_second: f64) -> String {
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a rate is small and positive")]
     thousands(per_second.round() as u64)
 }
 
-fn thousands(number: u64) -> String {
+pub(super) fn thousands(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
     for (at, digit) in digits.chars().enumerate() {
@@ -243,7 +243,7 @@ fn thousands(number: u64) -> String {
     text
 }
 
-fn print(text: &str) -> io::Result<()> {
+pub(super) fn print(text: &str) -> io::Result<()> {
     let mut out = io::stdout().lock();
     out.write_all(text.as_bytes())?;
     out.flush()

@@ -14,9 +14,9 @@ use crate::bench::machine::{self, Cost, Watched};
 use crate::bench::traffic::Traffic;
 
 /// How long nothing may come before what is missing counts as lost.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 /// How long an answer may take.
-const ANSWER_WITHIN: Duration = Duration::from_secs(15);
+pub(super) const ANSWER_WITHIN: Duration = Duration::from_secs(15);
 /// Paced rounds warm up at their own rate, for at most this long.
 const WARM_UP_SECONDS: u64 = 3;
 
@@ -31,6 +31,11 @@ impl Plan {
     pub(super) fn new(options: &Options) -> Self {
         let warm_up = options.rate.map_or(options.warm_up, |rate| options.warm_up.min(rate * WARM_UP_SECONDS));
         Self { warm_up, events: options.events() }
+    }
+
+    /// So many events, none of which warms up.
+    pub(super) const fn of(events: u64) -> Self {
+        Self { warm_up: 0, events }
     }
 
     /// All events.

@@ -169,3 +169,34 @@ async fn a_header_that_was_smuggled_into_the_database_is_never_sent() {
     assert_eq!(hub.receiver().count(), 1, "nothing was sent that could be read in two ways");
     hub.stop().await;
 }
+
+#[tokio::test]
+async fn a_webhook_whose_secrets_lie_in_the_wrong_place_gets_nothing_and_holds_up_nobody() {
+    let hub = Hub::start().await;
+    let mut webhooks = Vec::new();
+    for at in 0..4 {
+        let more = json!({ "headers": { "x-key": "v" } });
+        webhooks.push(hub.webhook(&format!("/damaged/{at}"), "standard", &["a"], more).await.0);
+    }
+    let (sound, _) = hub.webhook("/sound", "standard", &["a"], json!({ "headers": { "x-key": "v" } })).await;
+    for (webhook, damage) in webhooks.iter().zip([
+        format!("secret = (select secret from webhooks where id = '{sound}')"),
+        format!("headers = (select headers from webhooks where id = '{sound}')"),
+        "secret = headers".to_owned(),
+        "headers = substring(headers from 1 for 30)".to_owned(),
+    ]) {
+        change(&hub, &format!("update webhooks set {damage} where id = '{webhook}'"));
+    }
+    for _ in 0..3 {
+        publish(&hub, "a").await;
+    }
+    assert_eq!(hub.arrived("/sound", 3).await.len(), 3);
+    let waiting = "/api/v1/deliveries?status=pending";
+    eventually("the others being put off", PATIENCE, || async {
+        let page = hub.admin(Method::GET, waiting, None).await.json();
+        (page["data"].as_array()?.len() == 12).then_some(())
+    })
+    .await;
+    assert_eq!(hub.receiver().count(), 3, "nothing goes out unsigned or without its headers");
+    hub.stop().await;
+}

@@ -30,16 +30,20 @@ async fn publish(hub: &Hub, kind: &str, data: Value) {
 
 /// What the database answers to `statement`, as text.
 fn ask(hub: &Hub, statement: &str) -> String {
-    let url = hub.settings().database.url.expose_secret();
-    let asked = std::process::Command::new("psql").args([url, "-Atqc", statement]).output().unwrap();
-    assert!(asked.status.success(), "{}", String::from_utf8_lossy(&asked.stderr));
-    String::from_utf8(asked.stdout).unwrap().trim().to_owned()
+    try_ask(hub, statement).unwrap()
 }
 
-/// Waits until the database answers `expected` to `statement`.
+fn try_ask(hub: &Hub, statement: &str) -> Result<String, String> {
+    let url = hub.settings().database.url.expose_secret();
+    let asked = std::process::Command::new("psql").args([url, "-Atqc", statement]).output().unwrap();
+    let text = |bytes| String::from_utf8_lossy(bytes).trim().to_owned();
+    if asked.status.success() { Ok(text(&asked.stdout)) } else { Err(text(&asked.stderr)) }
+}
+
+/// Waits until the database answers `expected` to `statement`; a server that has no connection left is asked again.
 async fn until(hub: &Hub, statement: &str, expected: &str) {
     let what = format!("{expected:?} from {statement}");
-    eventually(&what, PATIENCE, || async { (ask(hub, statement) == expected).then_some(()) }).await;
+    eventually(&what, PATIENCE, || async { (try_ask(hub, statement).as_deref() == Ok(expected)).then_some(()) }).await;
 }
 
 /// How often `path` was called.

@@ -224,6 +224,24 @@ async fn the_other_dialects_are_accepted_by_receivers_of_theirs_and_by_the_libra
 }
 
 #[tokio::test]
+async fn a_test_of_a_webhook_sends_an_event_of_its_own_dialect() {
+    let hub = Hub::start().await;
+    for ((dialect, header), kind) in
+        SINGLES.into_iter().zip(["webhook_test", "workorder.created", "shopOrder.create.requested"])
+    {
+        let path = format!("/{dialect}");
+        let (webhook, secret) = hub.webhook(&path, dialect, &[], json!({})).await;
+        let reply = hub.admin(Method::POST, &format!("/api/v1/webhooks/{webhook}/test"), None).await;
+        assert_eq!(reply.json()["status"], "succeeded", "{:?}", reply.body);
+        let call = hub.arrived(&path, 1).await.remove(0);
+        let body: Value = serde_json::from_slice(&call.body).unwrap();
+        assert_eq!(body["event"], kind);
+        assert!(receivers_accept(dialect, &call, header, &call.body, &secret), "{dialect}");
+    }
+    hub.stop().await;
+}
+
+#[tokio::test]
 async fn a_header_with_room_for_one_signature_has_a_twin_until_the_overlap_ends() {
     let hub = Hub::start().await;
     let mut rotated = Vec::new();
