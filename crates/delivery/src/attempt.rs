@@ -20,6 +20,8 @@ use crate::request;
 
 /// How many bytes of a response's body the log keeps.
 const BODY_KEPT: usize = 4096;
+/// The longest that an attempt may take beside which nothing else runs.
+const LONGEST_ALONE: Duration = Duration::from_secs(2);
 
 /// What one call came to, before the retry policy is asked.
 struct Result {
@@ -138,7 +140,8 @@ async fn call(job: &Job, egress: &Egress, now: Timestamp, trace: TraceContext) -
     };
     let headers = request::headers(job, &body, now, trace);
     let sent = request::sent(&headers);
-    let deadline = endpoint.webhook.timeout.min(job.route.longest);
+    let longest = if job.alone.is_some() { LONGEST_ALONE.min(job.route.longest) } else { job.route.longest };
+    let deadline = endpoint.webhook.timeout.min(longest);
     match egress.post(Outgoing { target, headers, body, deadline }).await {
         Ok(answer) => Result { sent, ..answered(&answer, now) },
         Err(failure) => {

@@ -1,16 +1,18 @@
 //! All lanes of the process, and the bound that they share: lanes that are slow or not yet proven hold at most half
 //! of it together, or three quarters with one each, so that one customer's trouble stays that customer's. Deliveries
-//! that go behind what is live hold at most half of it.
+//! that go behind what is live hold at most half of it, and of those that may have crashed a worker there is one.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use busbar_domain::delivery::CRASHES_BEFORE_ALONE;
 use busbar_domain::id::WebhookId;
 use busbar_egress::{HeaderName, HeaderValue, Policy, Refusal, Target};
 use busbar_storage::access::Endpoint;
 use busbar_storage::budgets::Want;
 use busbar_storage::claims::Claimed;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::circuit::{Change, Gate};
 use crate::lane::{End, Lane, Rules};
@@ -20,6 +22,8 @@ use crate::lane::{End, Lane, Rules};
 pub(crate) struct Job {
     pub(crate) claimed: Claimed,
     pub(crate) route: Arc<Route>,
+    /// There while it is worked alone.
+    pub(crate) alone: Option<OwnedSemaphorePermit>,
 }
 
 /// Where a webhook's deliveries go, made ready once for many attempts.
@@ -78,6 +82,10 @@ pub(crate) struct Lanes {
     held_untrusted: usize,
     held_late: usize,
     by_webhook: HashMap<WebhookId, Slot>,
+    /// One at a time of what may have crashed a worker.
+    suspects: Arc<Semaphore>,
+    /// Where the line of further suspects ends.
+    suspects_until: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -89,6 +97,12 @@ struct Slot {
     used_at: Instant,
 }
 
+/// How long one that may have crashed a worker waits at least while another is worked.
+const SUSPECT_WAIT: Duration = Duration::from_secs(1);
+/// How far behind each other suspects come.
+const SUSPECT_STEP: Duration = Duration::from_millis(100);
+/// The longest that a suspect waits in line.
+const SUSPECT_LINE: Duration = Duration::from_mins(1);
 /// How long a lane that holds nothing is remembered.
 const MEMORY: Duration = Duration::from_mins(2);
 /// The same, while its circuit is open.
@@ -96,7 +110,17 @@ const LONG_MEMORY: Duration = Duration::from_hours(1);
 
 impl Lanes {
     pub(crate) fn new(rules: Rules, most_held: usize, longest: Duration) -> Self {
-        Self { rules, most_held, longest, held: 0, held_untrusted: 0, held_late: 0, by_webhook: HashMap::new() }
+        Self {
+            rules,
+            most_held,
+            longest,
+            held: 0,
+            held_untrusted: 0,
+            held_late: 0,
+            by_webhook: HashMap::new(),
+            suspects: Arc::new(Semaphore::new(1)),
+            suspects_until: None,
+        }
     }
 
     /// Deliveries in flight or waiting.
@@ -106,6 +130,16 @@ impl Lanes {
 
     /// Finds a place for a claimed delivery of `endpoint`.
     pub(crate) fn offer(&mut self, claimed: Claimed, endpoint: &Arc<Endpoint>, policy: &Policy, now: Instant) -> Place {
+        let alone = if claimed.crashes < CRASHES_BEFORE_ALONE {
+            None
+        } else if let Ok(permit) = Arc::clone(&self.suspects).try_acquire_owned() {
+            Some(permit)
+        } else {
+            let soonest = now + SUSPECT_WAIT;
+            let at = self.suspects_until.map_or(soonest, |until| until.clamp(soonest, now + SUSPECT_LINE));
+            self.suspects_until = Some(at + SUSPECT_STEP);
+            return Place::Refused(claimed, at - now);
+        };
         let longest = self.longest;
         let slot = self.by_webhook.entry(claimed.webhook).or_insert_with(|| Slot {
             lane: Lane::new(),
@@ -138,9 +172,11 @@ impl Lanes {
             _ => slot.lane.begin(now, rules),
         };
         let place = match ticket {
-            Some(ticket) => Place::Start(Start { job: Job { claimed, route: Arc::clone(&slot.route) }, ticket, probe }),
+            Some(ticket) => {
+                Place::Start(Start { job: Job { claimed, route: Arc::clone(&slot.route), alone }, ticket, probe })
+            }
             None if !crowded && slot.lane.has_room(late, now, rules) => {
-                slot.lane.wait(Job { claimed, route: Arc::clone(&slot.route) }, late);
+                slot.lane.wait(Job { claimed, route: Arc::clone(&slot.route), alone }, late);
                 Place::Waits
             }
             None => return Place::Refused(claimed, slot.lane.line_up(now, rules)),

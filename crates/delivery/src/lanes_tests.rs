@@ -165,3 +165,22 @@ fn what_another_process_has_closed_is_called_again_one_at_a_time() {
     assert_eq!(lanes.look_at_circuits(), (Vec::new(), vec![failing.webhook.id]));
     assert_eq!(lanes.look_at_circuits(), (Vec::new(), Vec::new()), "each success is told once");
 }
+
+#[test]
+fn what_may_have_crashed_a_worker_is_looked_at_one_at_a_time() {
+    let (mut lanes, at) = (lanes(), Instant::now());
+    let policy = Policy::parse(&[], &[], false).unwrap();
+    let suspect = |lanes: &mut Lanes| {
+        let endpoint = endpoint(None);
+        let claimed = Claimed { crashes: CRASHES_BEFORE_ALONE, ..claimed(&endpoint, false, false) };
+        lanes.offer(claimed, &endpoint, &policy, at)
+    };
+    let first = start(suspect(&mut lanes));
+    assert!(first.job.alone.is_some());
+    assert!(matches!(suspect(&mut lanes), Place::Refused(_, SUSPECT_WAIT)));
+    let Place::Refused(_, wait) = suspect(&mut lanes) else { panic!("one is in hand") };
+    assert_eq!(wait, SUSPECT_WAIT + SUSPECT_STEP, "it stands behind the second");
+    assert!(matches!(offer(&mut lanes, &endpoint(None), false, at), Place::Start(_)), "others go on");
+    drop(first);
+    assert!(matches!(suspect(&mut lanes), Place::Start(_)));
+}

@@ -13,7 +13,7 @@ use busbar_messaging::Handler;
 use busbar_runtime::Parts;
 use busbar_runtime::settings::Settings;
 use busbar_storage::access::Endpoints;
-use busbar_storage::claims::{Claim, Claimed, Finished, claim, hold};
+use busbar_storage::claims::{Claim, Claimed, Finished, claim, hold, park};
 use busbar_storage::connect::Durability;
 use busbar_storage::{Database, Error, Line};
 use futures_util::FutureExt as _;
@@ -129,8 +129,11 @@ impl Worker {
     }
 
     /// Finds places for what was claimed.
-    async fn place(&self, claimed: Vec<Claimed>) {
+    async fn place(&self, mut claimed: Vec<Claimed>) {
         let inside = &self.0;
+        if claimed.iter().any(|claimed| claimed.crashes > 0) {
+            claimed.sort_by_key(|claimed| claimed.crashes);
+        }
         inside.ledger.take(claimed.iter().map(|claimed| claimed.claim), Instant::now());
         let known = match inside.endpoints.of(claimed.iter().map(|claimed| claimed.webhook)).await {
             Ok(known) => known,
@@ -141,7 +144,7 @@ impl Worker {
                 return;
             }
         };
-        let (mut held, mut starts, mut refused) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut held, mut starts, mut refused, mut suspects) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         {
             let now = Instant::now();
             let mut lanes = inside.lock_lanes();
@@ -159,7 +162,11 @@ impl Worker {
                                 inside.limited.notify_one();
                             }
                             Place::Waits => {}
-                            Place::Refused(claimed, wait) => refused.push(Parked { claim: claimed.claim, wait }),
+                            Place::Refused(claimed, wait) => {
+                                let line =
+                                    if claimed.crashes < CRASHES_BEFORE_ALONE { &mut refused } else { &mut suspects };
+                                line.push(Parked { claim: claimed.claim, wait });
+                            }
                         }
                     }
                     None if known.unreadable.contains(&claimed.webhook) => {
@@ -170,6 +177,9 @@ impl Worker {
             }
         }
         inside.park(refused);
+        if !suspects.is_empty() {
+            inside.park_at_once(suspects).await;
+        }
         for start in starts {
             self.spawn(start);
         }
@@ -222,7 +232,7 @@ impl Inside {
             return Vec::new();
         }
         let work = AssertUnwindSafe(attempt(&job, &self.egress, &self.clock)).catch_unwind();
-        let result = if job.claimed.crashes >= CRASHES_BEFORE_ALONE {
+        let result = if job.alone.is_some() {
             let _alone = self.alone.write().await;
             work.await
         } else {
@@ -289,6 +299,21 @@ impl Inside {
         let mut parked = std::mem::take(&mut *self.parked.lock().unwrap_or_else(PoisonError::into_inner));
         parked.sort_unstable_by_key(|parked| parked.claim.delivery);
         parked
+    }
+
+    /// Gives back what is not looked at yet, before what is looked at begins: a crash shall not be counted for it.
+    async fn park_at_once(&self, mut parked: Vec<Parked>) {
+        parked.sort_unstable_by_key(|parked| parked.claim.delivery);
+        let until: Vec<_> = parked.iter().map(|Parked { claim, wait }| (*claim, self.clock.now() + *wait)).collect();
+        let written = async {
+            let mut connection = self.database.pool().acquire().await.map_err(Error::from)?;
+            park(&mut connection, &until).await
+        };
+        if let Err(error) = written.await {
+            // The leases end by themselves and the rows come here again.
+            tracing::warn!(%error, "deliveries could not be given back");
+        }
+        self.ledger.release(parked.into_iter().map(|parked| parked.claim));
     }
 
     /// Holds claims whose webhook takes nothing at present.

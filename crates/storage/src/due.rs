@@ -15,7 +15,7 @@ pub const WAKE_GRACE: TimeDelta = TimeDelta::seconds(5);
 /// Makes due deliveries pending that nothing goes before, and answers their ids: tenants in turn, at most `each` of one.
 ///
 /// Wake-ups that were lost, leases that expired, and rows written without a wake-up all look the same: open, due, and
-/// not under a live lease.
+/// not under a live lease. What may have crashed its worker while it was worked alone waits longer each time.
 pub async fn release_live(conn: &mut PgConnection, now: Timestamp, each: i64) -> Result<Vec<Uuid>, Error> {
     let released = sqlx::query_scalar(
         "with recursive tenant as (
@@ -29,7 +29,8 @@ pub async fn release_live(conn: &mut PgConnection, now: Timestamp, each: i64) ->
              select one.id from tenant cross join lateral (
                  select d.id from deliveries d
                  where d.state in ('pending', 'retrying') and d.tenant_id = tenant.tenant_id and d.rank = 0
-                     and d.due_at <= $1 and (d.lease_until is null or d.lease_until < $1)
+                     and d.due_at <= $1 and (d.lease_until is null
+                         or d.lease_until < $1 - greatest(d.crashes - 2, 0) * interval '10 seconds')
                  order by d.due_at limit $2 for update skip locked) one
              where tenant.tenant_id is not null
          )
@@ -57,8 +58,8 @@ pub async fn release_late(conn: &mut PgConnection, now: Timestamp, each: i64) ->
              select one.id from tenant cross join (values (1::int2), (2::int2)) ranks (rank) cross join lateral (
                  select d.id from deliveries d
                  where d.state in ('pending', 'retrying') and d.tenant_id = tenant.tenant_id
-                     and d.rank = ranks.rank and d.due_at <= $1
-                     and (d.lease_until is null or d.lease_until < $1)
+                     and d.rank = ranks.rank and d.due_at <= $1 and (d.lease_until is null
+                         or d.lease_until < $1 - greatest(d.crashes - 2, 0) * interval '10 seconds')
                  order by d.due_at limit $2 for update skip locked) one
              where tenant.tenant_id is not null
          )
