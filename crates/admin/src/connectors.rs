@@ -228,7 +228,11 @@ pub(crate) async fn delete_connector(
 }
 
 /// Makes a new secret; the old one is taken as well until the overlap ends.
-#[utoipa::path(tag = "connectors", responses((status = 200, body = Rotated), (status = 404, body = Problem)))]
+#[utoipa::path(tag = "connectors", responses(
+    (status = 200, body = Rotated),
+    (status = 404, body = Problem),
+    (status = 409, body = Problem, description = "The overlap of the rotation before has not ended"),
+))]
 #[post("/connectors/{id}/rotate-secret")]
 pub(crate) async fn rotate_connector_secret(
     desk: At,
@@ -243,8 +247,5 @@ pub(crate) async fn rotate_connector_secret(
     let rotated = desk
         .change(tenant, async |conn| Ok(connectors::rotate_secret(conn, tenant, id, &sealed, until, now).await?))
         .await?;
-    if !rotated {
-        return Err(ApiError::not_found());
-    }
-    Ok(HttpResponse::Ok().json(Rotated::new(&secret, until, now)))
+    Ok(HttpResponse::Ok().json(Rotated::answer(rotated, &secret, until, now)?))
 }

@@ -4,8 +4,9 @@ use std::fmt::Display;
 
 use busbar_domain::Timestamp;
 use busbar_domain::secret::Secret;
-use busbar_runtime::FieldError;
-use chrono::{DateTime, TimeDelta, Utc};
+use busbar_runtime::{FieldError, Problem};
+use busbar_storage::rotation::Rotation;
+use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
@@ -105,8 +106,27 @@ pub(crate) struct Rotated {
 }
 
 impl Rotated {
-    pub(crate) fn new(secret: &Secret, until: Timestamp, now: Timestamp) -> Self {
-        Self { secret: secret.expose().to_owned(), old_secret_until: (until > now).then_some(until) }
+    /// What the owner is told of a rotation to `secret` whose overlap ends at `until`.
+    pub(crate) fn answer(
+        rotation: Rotation,
+        secret: &Secret,
+        until: Timestamp,
+        now: Timestamp,
+    ) -> Result<Self, ApiError> {
+        match rotation {
+            Rotation::Done => {
+                Ok(Self { secret: secret.expose().to_owned(), old_secret_until: (until > now).then_some(until) })
+            }
+            Rotation::NotFound => Err(ApiError::not_found()),
+            Rotation::Overlapping { until } => {
+                let until = until.to_rfc3339_opts(SecondsFormat::Secs, true);
+                let detail = format!(
+                    "The secret before the present one counts until {until}; rotate again after that, or now with \
+                     overlap_seconds 0, which ends both."
+                );
+                Err(Problem::conflict("ROTATION_UNDER_WAY", detail).into())
+            }
+        }
     }
 }
 

@@ -59,7 +59,7 @@ pub(crate) struct EventBody {
     project_id: Option<String>,
     /// What it happened to, so that it can be found.
     subject: Option<String>,
-    /// Kept with the event; deliveries are not ordered by it.
+    /// Events with the same key reach each webhook in the order in which they were accepted; at most 255 characters.
     ordering_key: Option<String>,
     /// When it happened, RFC 3339; now if it is missing.
     occurred_at: Option<String>,

@@ -7,6 +7,7 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::Error;
+use crate::rotation::Rotation;
 
 /// A connector that is about to be written.
 #[derive(Clone, Debug)]
@@ -169,8 +170,9 @@ pub async fn delete(conn: &mut PgConnection, tenant: TenantId, id: ConnectorId, 
     Ok(deleted.rows_affected() == 1)
 }
 
-/// Puts a new sealed secret in place; the one before is taken as well until `old_until`. Answers whether there is
-/// such a connector.
+/// Puts a new sealed secret in place; the one before is taken as well until `old_until`.
+///
+/// While an overlap lasts, only a rotation without one is made: it ends that overlap too.
 pub async fn rotate_secret(
     conn: &mut PgConnection,
     tenant: TenantId,
@@ -178,19 +180,26 @@ pub async fn rotate_secret(
     secret: &[u8],
     old_until: Timestamp,
     now: Timestamp,
-) -> Result<bool, Error> {
-    let rotated = sqlx::query(
-        "update connectors set secret = $3, updated_at = $5,
-             old_secret = case when $4 > $5 then secret end,
-             old_secret_until = case when $4 > $5 then $4 end
-         where tenant_id = $1 and id = $2 and deleted_at is null",
+) -> Result<Rotation, Error> {
+    let found: Option<(bool, Option<Timestamp>)> = sqlx::query_as(
+        "with known as materialized (
+             select id, old_secret_until, $4::timestamptz <= $5::timestamptz or coalesce(old_secret_until <= $5, true)
+                 as is_free
+             from connectors where tenant_id = $1 and id = $2 and deleted_at is null for update
+         ), rotated as (
+             update connectors r set secret = $3, updated_at = $5,
+                 old_secret = case when $4 > $5 then r.secret end,
+                 old_secret_until = case when $4 > $5 then $4 end
+             from known where r.id = known.id and known.is_free
+         )
+         select is_free, old_secret_until from known",
     )
     .bind(tenant.uuid())
     .bind(id.uuid())
     .bind(secret)
     .bind(old_until)
     .bind(now)
-    .execute(conn)
+    .fetch_optional(conn)
     .await?;
-    Ok(rotated.rows_affected() == 1)
+    Ok(Rotation::of(found))
 }

@@ -25,6 +25,7 @@ mod page;
 pub mod partitions;
 pub mod replays;
 pub mod reseal;
+pub mod rotation;
 pub mod scratch;
 pub mod seal;
 pub mod settle;

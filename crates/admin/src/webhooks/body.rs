@@ -39,7 +39,7 @@ pub(super) struct WebhookToCreate {
     timeout_ms: Option<u32>,
     /// When failed deliveries are tried again.
     retry: Option<RetryBody>,
-    /// The most requests in flight to it at a time: 1 to 1,000.
+    /// The most requests in flight to it at a time from one process of `delivery`: 1 to 1,000.
     max_in_flight: Option<u32>,
     /// The most requests to it in one second, over all processes: 1 to 10,000; as many as it takes, if absent.
     rate_limit: Option<u32>,
@@ -74,7 +74,7 @@ pub(super) struct WebhookBody {
     timeout_ms: Option<u32>,
     /// When failed deliveries are tried again.
     retry: Option<RetryBody>,
-    /// The most requests in flight to it at a time: 1 to 1,000; null for the hub's own bound.
+    /// The most requests in flight to it at a time from one process of `delivery`: 1 to 1,000; null for the hub's own bound.
     #[serde(default)]
     #[schema(value_type = Option<u32>)]
     max_in_flight: Given<u32>,

@@ -16,7 +16,11 @@ use crate::error::ApiError;
 use crate::fields::{Overlap, Rotated};
 
 /// Makes a new secret; the old one signs as well until the overlap ends.
-#[utoipa::path(tag = "webhooks", responses((status = 200, body = Rotated), (status = 404, body = Problem)))]
+#[utoipa::path(tag = "webhooks", responses(
+    (status = 200, body = Rotated),
+    (status = 404, body = Problem),
+    (status = 409, body = Problem, description = "The overlap of the rotation before has not ended"),
+))]
 #[post("/webhooks/{id}/rotate-secret")]
 pub(crate) async fn rotate_webhook_secret(
     desk: At,
@@ -31,10 +35,7 @@ pub(crate) async fn rotate_webhook_secret(
     let rotated = desk
         .change(tenant, async |conn| Ok(webhooks::rotate_secret(conn, tenant, id, &sealed, until, now).await?))
         .await?;
-    if !rotated {
-        return Err(ApiError::not_found());
-    }
-    Ok(HttpResponse::Ok().json(Rotated::new(&secret, until, now)))
+    Ok(HttpResponse::Ok().json(Rotated::answer(rotated, &secret, until, now)?))
 }
 
 /// Pauses a webhook: it is still owed everything, which is held until it is resumed.

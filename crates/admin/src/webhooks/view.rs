@@ -38,7 +38,7 @@ pub(super) struct WebhookView {
     timeout_ms: i32,
     /// When failed deliveries are tried again.
     retry: RetryBody,
-    /// The most requests in flight to it at a time.
+    /// The most requests in flight to it at a time from one process of `delivery`.
     max_in_flight: Option<i32>,
     /// The most requests to it in one second, over all processes.
     rate_limit: Option<i32>,

@@ -64,6 +64,8 @@ async fn both_secrets_count_until_the_overlap_ends() {
     let now = hub.clock.now();
     assert_eq!(connector.keys(now).count(), 2);
     assert_eq!(connector.keys(now + TimeDelta::seconds(61)).count(), 1);
+    let again = hub.call(&tenant.key, "POST", &path, Some(json!({ "overlap_seconds": 60 }))).await.expect(409);
+    assert_eq!(again["code"], "ROTATION_UNDER_WAY");
     let ended = hub.call(&tenant.key, "POST", &path, Some(json!({ "overlap_seconds": 0 }))).await.expect(200);
     assert!(ended["old_secret_until"].is_null());
     hub.end().await;

@@ -144,6 +144,10 @@ async fn a_rotation_keeps_the_old_secret_for_the_overlap() {
     let webhook = &endpoint().await.webhook;
     assert_eq!(webhook.secret.expose(), rotated["secret"].as_str().unwrap());
     assert_eq!(webhook.old_secret.as_ref().unwrap().expose(), made["secret"].as_str().unwrap());
+    let again = hub.call(&tenant.key, "POST", &rotate, Some(json!({ "overlap_seconds": 60 }))).await.expect(409);
+    assert_eq!(again["code"], "ROTATION_UNDER_WAY");
+    let webhook = &endpoint().await.webhook;
+    assert_eq!(webhook.secret.expose(), rotated["secret"].as_str().unwrap(), "nothing has changed");
     hub.call(&tenant.key, "PATCH", &path(&made), Some(json!({ "secret": "chosen" }))).await.expect(200);
     let webhook = &endpoint().await.webhook;
     assert_eq!((webhook.secret.expose(), &webhook.old_secret), ("chosen", &None));

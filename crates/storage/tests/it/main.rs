@@ -9,4 +9,5 @@ mod paces;
 mod place;
 mod replays;
 mod reseal;
+mod sealed;
 mod statements;
