@@ -17,7 +17,7 @@ use busbar_storage::due::WAKE_GRACE;
 use busbar_storage::inbound::{Ended, Received, lock_received, mark_ended};
 use busbar_storage::{Database, Error};
 use busbar_systems::FieldRefusal;
-use busbar_systems::registry::{Call, edge};
+use busbar_systems::registry::{Call, ToEvent, edge};
 use chrono::TimeDelta;
 use uuid::Uuid;
 
@@ -75,7 +75,8 @@ impl Calls {
             return Ok(());
         }
         let now = self.clock.now();
-        let mut decisions: Vec<Decision> = calls.iter().map(|call| decide(self.system, call, now)).collect();
+        let mut decisions: Vec<Decision> =
+            calls.iter().map(|call| decide(edge(self.system).to_event, call, now)).collect();
         let mut events: Vec<NewEvent> = decisions.iter_mut().filter_map(|decision| decision.event.take()).collect();
         let takes = self.publisher.takes(Queue::Deliveries);
         let due_at = if takes { now + WAKE_GRACE } else { now };
@@ -167,7 +168,7 @@ impl Handler for Calls {
 }
 
 /// What a call comes to; pure, and a panic in it is the call's own failure.
-fn decide(system: System, received: &Received, now: Timestamp) -> Decision {
+fn decide(to_event: ToEvent, received: &Received, now: Timestamp) -> Decision {
     let call = Call {
         tenant: received.tenant,
         connector: received.connector,
@@ -177,7 +178,7 @@ fn decide(system: System, received: &Received, now: Timestamp) -> Decision {
         body: &received.body,
         received_at: received.received_at,
     };
-    let (event, ended) = match catch_unwind(AssertUnwindSafe(|| (edge(system).to_event)(&call))) {
+    let (event, ended) = match catch_unwind(AssertUnwindSafe(|| to_event(&call))) {
         Ok(Ok(event)) => (Some(event), Ended::Processed),
         Ok(Err(refusals)) => (None, Ended::Dead { reason: reason_of(&refusals) }),
         Err(_) if received.failures + 1 >= MOST_FAILURES => (None, Ended::Dead { reason: "internal".to_owned() }),
@@ -201,4 +202,35 @@ fn dead<'c>(calls: &'c [Received], ended: &'c [(InboundId, Ended)]) -> Vec<Dead<
 fn reason_of(refusals: &[FieldRefusal]) -> String {
     let all: Vec<String> = refusals.iter().map(ToString::to_string).collect();
     format!("invalid_body: {}", all.join("; "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn panics(_: &Call<'_>) -> Result<NewEvent, Vec<FieldRefusal>> {
+        panic!("a defect")
+    }
+
+    #[test]
+    fn a_panic_is_the_calls_own_failure_and_after_some_of_them_its_end() {
+        let now = Clock::system().now();
+        let mut call = Received {
+            id: InboundId::new(now),
+            tenant: TenantId::new(now),
+            connector: busbar_domain::id::ConnectorId::new(now),
+            body: Vec::new().into(),
+            received_at: now,
+            failures: 0,
+            trace: TraceContext::root(),
+        };
+        for failures in 0..MOST_FAILURES - 1 {
+            call.failures = failures;
+            let due_at = now + TimeDelta::seconds(1 << failures);
+            let failed = Ended::Failed { reason: "internal".to_owned(), due_at };
+            assert_eq!(decide(panics, &call, now).ended, failed);
+        }
+        call.failures = MOST_FAILURES - 1;
+        assert_eq!(decide(panics, &call, now).ended, Ended::Dead { reason: "internal".to_owned() });
+    }
 }

@@ -46,7 +46,9 @@ async fn a_broker_that_blocks_publishers_is_not_noticed_at_the_door() {
     assert_eq!(outcome.unanswered, 0, "{outcome:?}");
     assert_eq!(outcome.answers.keys().collect::<Vec<_>>(), [&202], "every request is answered 202: {outcome:?}");
     let _settled = stage.books.ledger.settle(0..events, 2 * lasts + PATIENCE).await;
-    eprintln!("alarm of {lasts:?}; all delivered {:?} after it ended, the load included", released.elapsed());
+    let drained = released.elapsed();
+    eprintln!("alarm of {lasts:?}; all delivered {drained:?} after it ended, the load included");
+    assert!(drained <= 2 * lasts, "it took {drained:?} until all was delivered");
     let verdict = stage.books.judge(PATIENCE).await;
     assert_eq!(verdict.acked, events);
     stage.quiet().await;

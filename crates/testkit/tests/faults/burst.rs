@@ -36,7 +36,6 @@ async fn watched(stage: &Stage, door: std::net::SocketAddr, events: std::ops::Ra
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "its bound is not held yet"]
 async fn receivers_that_recover_together_slow_no_new_event() {
     let each = RATE * SECONDS;
     let mut stage = Stage::prepare(2 * each).await;

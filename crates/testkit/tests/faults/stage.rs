@@ -98,6 +98,11 @@ impl Stage {
         &self.settings.database.url
     }
 
+    /// The master keys of every service.
+    pub(crate) fn master_key(&self) -> &str {
+        self.settings.secrets.master_key.as_ref().map_or("", SecretString::expose_secret)
+    }
+
     /// A pool of the database.
     pub(crate) fn pool(&self) -> Database {
         parts::database(&self.settings, "test").unwrap()
@@ -211,12 +216,11 @@ impl Stage {
     }
 
     fn environment(&self) -> Vec<(String, String)> {
-        let master_key = self.settings.secrets.master_key.as_ref().map_or("", SecretString::expose_secret);
         [
             ("DATABASE__URL", self.settings.database.url.expose_secret()),
             ("BROKER__URL", self.settings.broker.url.expose_secret()),
             ("BROKER__NAMESPACE", &self.settings.broker.namespace),
-            ("SECRETS__MASTER_KEY", master_key),
+            ("SECRETS__MASTER_KEY", self.master_key()),
             ("EGRESS__ALLOW", "127.0.0.0/8"),
             ("LOG__FORMAT", "json"),
             ("LOG__FILTER", "info"),
