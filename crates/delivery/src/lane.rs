@@ -73,9 +73,9 @@ const HORIZON: Duration = Duration::from_secs(2);
 /// How many may be in flight before anything is known of the receiver.
 const FIRST: f64 = 8.0;
 /// The longest that a refused delivery waits before it is offered again.
-const LONGEST_WAIT: Duration = Duration::from_mins(10);
+pub(crate) const LONGEST_WAIT: Duration = Duration::from_mins(10);
 /// The shortest.
-const SHORTEST_WAIT: Duration = Duration::from_secs(1);
+pub(crate) const SHORTEST_WAIT: Duration = Duration::from_secs(1);
 /// The longest pause that a receiver may ask of its whole lane.
 const LONGEST_PAUSE: Duration = Duration::from_mins(15);
 /// Of so many starts from the queue, one is a late delivery even if others wait.

@@ -16,6 +16,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::circuit::{Change, Gate};
 use crate::lane::{End, Lane, Rules};
+use crate::line::{Flow, Line};
 
 /// A claimed delivery on its way.
 #[derive(Debug)]
@@ -82,10 +83,14 @@ pub(crate) struct Lanes {
     held_untrusted: usize,
     held_late: usize,
     by_webhook: HashMap<WebhookId, Slot>,
+    /// Of those that find no room beside slow and unproven lanes.
+    crowd: Line,
+    /// How fast slow and unproven lanes give room back.
+    freed: Flow,
     /// One at a time of what may have crashed a worker.
     suspects: Arc<Semaphore>,
-    /// Where the line of further suspects ends.
-    suspects_until: Option<Instant>,
+    /// Of further suspects.
+    suspects_line: Line,
 }
 
 #[derive(Debug)]
@@ -97,12 +102,8 @@ struct Slot {
     used_at: Instant,
 }
 
-/// How long one that may have crashed a worker waits at least while another is worked.
-const SUSPECT_WAIT: Duration = Duration::from_secs(1);
-/// How far behind each other suspects come.
+/// How far behind each other those come that may have crashed a worker.
 const SUSPECT_STEP: Duration = Duration::from_millis(100);
-/// The longest that a suspect waits in line.
-const SUSPECT_LINE: Duration = Duration::from_mins(1);
 /// How long a lane that holds nothing is remembered.
 const MEMORY: Duration = Duration::from_mins(2);
 /// The same, while its circuit is open.
@@ -118,8 +119,10 @@ impl Lanes {
             held_untrusted: 0,
             held_late: 0,
             by_webhook: HashMap::new(),
+            crowd: Line::default(),
+            freed: Flow::default(),
             suspects: Arc::new(Semaphore::new(1)),
-            suspects_until: None,
+            suspects_line: Line::default(),
         }
     }
 
@@ -135,10 +138,7 @@ impl Lanes {
         } else if let Ok(permit) = Arc::clone(&self.suspects).try_acquire_owned() {
             Some(permit)
         } else {
-            let soonest = now + SUSPECT_WAIT;
-            let at = self.suspects_until.map_or(soonest, |until| until.clamp(soonest, now + SUSPECT_LINE));
-            self.suspects_until = Some(at + SUSPECT_STEP);
-            return Place::Refused(claimed, at - now);
+            return Place::Refused(claimed, self.suspects_line.stand(SUSPECT_STEP, now));
         };
         let longest = self.longest;
         let slot = self.by_webhook.entry(claimed.webhook).or_insert_with(|| Slot {
@@ -179,6 +179,12 @@ impl Lanes {
                 slot.lane.wait(Job { claimed, route: Arc::clone(&slot.route), alone }, late);
                 Place::Waits
             }
+            None if crowded => {
+                // Room comes back at the latest when attempts reach their time limit.
+                let slowest = longest / u32::try_from(bound).unwrap_or(u32::MAX).max(1);
+                let step = self.freed.gap(now).map_or(slowest, |gap| gap.min(slowest));
+                return Place::Refused(claimed, self.crowd.stand(step, now));
+            }
             None => return Place::Refused(claimed, slot.lane.line_up(now, rules)),
         };
         self.held += 1;
@@ -201,6 +207,9 @@ impl Lanes {
         let starts = slot.begin_waiting(now);
         slot.used_at = now;
         let (after, is_trusted) = (slot.lane.held(), slot.lane.is_trusted());
+        if !was_trusted {
+            self.freed.add(now);
+        }
         self.held_late -= usize::from(claimed.late);
         self.count(before, was_trusted, after, is_trusted);
         (starts, change)

@@ -12,6 +12,7 @@ use bytes::Bytes;
 
 use super::*;
 use crate::circuit::Limits;
+use crate::lane::SHORTEST_WAIT;
 
 const MOST_HELD: usize = 100;
 const RULES: Rules = Rules {
@@ -177,10 +178,37 @@ fn what_may_have_crashed_a_worker_is_looked_at_one_at_a_time() {
     };
     let first = start(suspect(&mut lanes));
     assert!(first.job.alone.is_some());
-    assert!(matches!(suspect(&mut lanes), Place::Refused(_, SUSPECT_WAIT)));
+    assert!(matches!(suspect(&mut lanes), Place::Refused(_, SHORTEST_WAIT)));
     let Place::Refused(_, wait) = suspect(&mut lanes) else { panic!("one is in hand") };
-    assert_eq!(wait, SUSPECT_WAIT + SUSPECT_STEP, "it stands behind the second");
+    assert_eq!(wait, SHORTEST_WAIT + SUSPECT_STEP, "it stands behind the second");
     assert!(matches!(offer(&mut lanes, &endpoint(None), false, at), Place::Start(_)), "others go on");
     drop(first);
     assert!(matches!(suspect(&mut lanes), Place::Start(_)));
+}
+
+#[test]
+fn what_finds_no_room_beside_slow_lanes_comes_as_fast_as_they_give_it_back() {
+    let (mut lanes, at) = (lanes(), Instant::now());
+    let bound = MOST_HELD / 4 * 3;
+    let mut held: Vec<Start> = (0..bound).map(|_| start(offer(&mut lanes, &endpoint(None), false, at))).collect();
+    let mut wait = || match offer(&mut lanes, &endpoint(None), false, at) {
+        Place::Refused(_, wait) => wait,
+        place @ (Place::Start(_) | Place::Waits) => panic!("{place:?}"),
+    };
+    let (first, second) = (wait(), wait());
+    assert_eq!(first, SHORTEST_WAIT);
+    // Ten seconds is the longest that an attempt takes, so one of them ends within this time.
+    assert_eq!(second, first + Duration::from_secs(10) / 75);
+    let later = at + Duration::from_millis(10);
+    for ended in held.drain(..) {
+        lanes.end(&ended.job.claimed, ended.ticket, crate::lane::Ending::Overwhelmed.into(), later);
+    }
+    let crowd = (0..bound).map(|_| start(offer(&mut lanes, &endpoint(None), false, later))).collect::<Vec<_>>();
+    let mut wait = || match offer(&mut lanes, &endpoint(None), false, later) {
+        Place::Refused(_, wait) => wait,
+        place @ (Place::Start(_) | Place::Waits) => panic!("{place:?}"),
+    };
+    let (first, second) = (wait(), wait());
+    assert!(second <= first + Duration::from_secs(10) / 75, "{first:?} {second:?}");
+    drop(crowd);
 }

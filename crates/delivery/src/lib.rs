@@ -10,6 +10,7 @@ mod claims;
 mod lane;
 mod lanes;
 mod ledger;
+mod line;
 mod metric;
 mod pace;
 mod recorder;
