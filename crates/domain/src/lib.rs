@@ -17,6 +17,7 @@ pub mod json;
 pub mod operational;
 pub mod retry;
 pub mod secret;
+pub mod shop_order;
 pub mod subscription;
 pub mod trace;
 pub mod webhook;

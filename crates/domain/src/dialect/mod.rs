@@ -123,7 +123,7 @@ pub fn wire_time(at: Timestamp) -> String {
 }
 
 /// RFC 3339 in UTC with `Z` and always three digits of milliseconds, as `Date.toISOString` writes it.
-fn wire_millis(at: Timestamp) -> String {
+pub fn wire_millis(at: Timestamp) -> String {
     at.to_rfc3339_opts(SecondsFormat::Millis, true)
 }
 
