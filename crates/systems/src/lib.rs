@@ -4,6 +4,7 @@
 #![warn(missing_docs)]
 
 pub mod erpops;
+pub mod exact;
 mod members;
 pub mod ptw;
 pub mod refusal;

@@ -45,6 +45,11 @@ impl<'b> Members<'b> {
         Ok(self.take(name)?.filter(|value| value.get() != "null"))
     }
 
+    /// Whether a member of this name is there and has not been taken.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.0.iter().any(|(known, _)| known == name)
+    }
+
     /// What was not taken.
     pub(crate) fn rest(self) -> Vec<(Cow<'b, str>, &'b RawValue)> {
         self.0
