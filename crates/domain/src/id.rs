@@ -87,6 +87,12 @@ ids! {
     WebhookId
     /// One event owed to one webhook.
     DeliveryId
+    /// An item of the catalogue.
+    ProductId
+    /// A company that orders are made for.
+    CustomerId
+    /// An order to produce a batch.
+    ShopOrderId
 }
 
 #[cfg(test)]

@@ -16,17 +16,20 @@ pub enum System {
     Ptw,
     /// ERP operations monitoring.
     Erpops,
+    /// Exact Online, through Zapier or itself.
+    Exact,
 }
 
 impl System {
     /// Every system that stands.
-    pub const ALL: [Self; 2] = [Self::Ptw, Self::Erpops];
+    pub const ALL: [Self; 3] = [Self::Ptw, Self::Erpops, Self::Exact];
 
     /// The system's name on the wire and in the database.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Ptw => "ptw",
             Self::Erpops => "erpops",
+            Self::Exact => "exact",
         }
     }
 
@@ -40,6 +43,15 @@ impl fmt::Display for System {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
+}
+
+/// What a caller is told of its call, where the processing makes the answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// The status of the response.
+    pub status: u16,
+    /// The body of the response, byte for byte.
+    pub body: Bytes,
 }
 
 /// The state of an inbound call; see `docs/states.md`.

@@ -24,6 +24,28 @@ pub struct NewConnector<'c> {
     pub config: &'c [u8],
     /// Sealed at this row's place.
     pub secret: &'c [u8],
+    /// By which a secret that the hub has made is found; none for one that a person chose.
+    pub secret_code: Option<&'c [u8]>,
+    /// What is secret in the configuration, sealed at this row's place.
+    pub config_secrets: Option<&'c [u8]>,
+}
+
+/// A configuration that takes the place of another.
+#[derive(Clone, Copy, Debug)]
+pub struct NewConfig<'c> {
+    /// Compact JSON, an object, without what is secret.
+    pub public: &'c [u8],
+    /// What is secret in it, sealed at the connector's place.
+    pub secrets: Option<&'c [u8]>,
+}
+
+/// A secret that takes the place of another.
+#[derive(Clone, Copy, Debug)]
+pub struct NewSecret<'c> {
+    /// Sealed at the connector's place.
+    pub sealed: &'c [u8],
+    /// By which it is found.
+    pub code: &'c [u8],
 }
 
 /// One connector as it is listed.
@@ -35,8 +57,10 @@ pub struct ConnectorRecord {
     pub system: System,
     /// Its name, for people.
     pub name: String,
-    /// Compact JSON, an object.
+    /// Compact JSON, an object, without what is secret.
     pub config: Vec<u8>,
+    /// What is secret in the configuration, sealed.
+    pub config_secrets: Option<Vec<u8>>,
     /// Until when the secret before the last rotation is taken as well.
     pub old_secret_until: Option<Timestamp>,
     /// When it was made.
@@ -51,6 +75,7 @@ struct Row {
     system: String,
     name: String,
     config: Vec<u8>,
+    config_secrets: Option<Vec<u8>>,
     old_secret_until: Option<Timestamp>,
     created_at: Timestamp,
     updated_at: Timestamp,
@@ -66,6 +91,7 @@ impl TryFrom<Row> for ConnectorRecord {
             system: System::parse(&row.system).ok_or(broken)?,
             name: row.name,
             config: row.config,
+            config_secrets: row.config_secrets,
             old_secret_until: row.old_secret_until,
             created_at: row.created_at,
             updated_at: row.updated_at,
@@ -80,9 +106,10 @@ pub async fn insert(
     now: Timestamp,
 ) -> Result<ConnectorRecord, Error> {
     let row: Row = sqlx::query_as(
-        "insert into connectors (id, tenant_id, system, name, config, secret, created_at, updated_at)
-         values ($1, $2, $3, $4, $5, $6, $7, $7)
-         returning id, system, name, config, old_secret_until, created_at, updated_at",
+        "insert into connectors (id, tenant_id, system, name, config, secret, created_at, updated_at, secret_code,
+             config_secrets)
+         values ($1, $2, $3, $4, $5, $6, $7, $7, $8, $9)
+         returning id, system, name, config, config_secrets, old_secret_until, created_at, updated_at",
     )
     .bind(connector.id.uuid())
     .bind(connector.tenant.uuid())
@@ -91,6 +118,8 @@ pub async fn insert(
     .bind(connector.config)
     .bind(connector.secret)
     .bind(now)
+    .bind(connector.secret_code)
+    .bind(connector.config_secrets)
     .fetch_one(conn)
     .await?;
     row.try_into()
@@ -103,7 +132,7 @@ pub async fn find(
     id: ConnectorId,
 ) -> Result<Option<ConnectorRecord>, Error> {
     let row: Option<Row> = sqlx::query_as(
-        "select id, system, name, config, old_secret_until, created_at, updated_at from connectors
+        "select id, system, name, config, config_secrets, old_secret_until, created_at, updated_at from connectors
          where tenant_id = $1 and id = $2 and deleted_at is null",
     )
     .bind(tenant.uuid())
@@ -121,7 +150,7 @@ pub async fn list(
     limit: i64,
 ) -> Result<Vec<ConnectorRecord>, Error> {
     let rows: Vec<Row> = sqlx::query_as(
-        "select id, system, name, config, old_secret_until, created_at, updated_at from connectors
+        "select id, system, name, config, config_secrets, old_secret_until, created_at, updated_at from connectors
          where tenant_id = $1 and id < $2 and deleted_at is null order by id desc limit $3",
     )
     .bind(tenant.uuid())
@@ -138,19 +167,21 @@ pub async fn update(
     tenant: TenantId,
     id: ConnectorId,
     name: Option<&str>,
-    config: Option<&[u8]>,
+    config: Option<NewConfig<'_>>,
     now: Timestamp,
 ) -> Result<Option<ConnectorRecord>, Error> {
     let row: Option<Row> = sqlx::query_as(
-        "update connectors set name = coalesce($3, name), config = coalesce($4, config), updated_at = $5
+        "update connectors set name = coalesce($3, name), config = coalesce($4, config), updated_at = $5,
+             config_secrets = case when $4 is null then config_secrets else $6 end
          where tenant_id = $1 and id = $2 and deleted_at is null
-         returning id, system, name, config, old_secret_until, created_at, updated_at",
+         returning id, system, name, config, config_secrets, old_secret_until, created_at, updated_at",
     )
     .bind(tenant.uuid())
     .bind(id.uuid())
     .bind(name)
-    .bind(config)
+    .bind(config.map(|config| config.public))
     .bind(now)
+    .bind(config.and_then(|config| config.secrets))
     .fetch_optional(conn)
     .await?;
     row.map(ConnectorRecord::try_from).transpose()
@@ -177,7 +208,7 @@ pub async fn rotate_secret(
     conn: &mut PgConnection,
     tenant: TenantId,
     id: ConnectorId,
-    secret: &[u8],
+    secret: NewSecret<'_>,
     old_until: Timestamp,
     now: Timestamp,
 ) -> Result<Rotation, Error> {
@@ -187,7 +218,8 @@ pub async fn rotate_secret(
                  as is_free
              from connectors where tenant_id = $1 and id = $2 and deleted_at is null for update
          ), rotated as (
-             update connectors r set secret = $3, updated_at = $5,
+             update connectors r set secret = $3, updated_at = $5, secret_code = $6,
+                 old_secret_code = case when $4 > $5 then r.secret_code end,
                  old_secret = case when $4 > $5 then r.secret end,
                  old_secret_until = case when $4 > $5 then $4 end
              from known where r.id = known.id and known.is_free
@@ -196,9 +228,10 @@ pub async fn rotate_secret(
     )
     .bind(tenant.uuid())
     .bind(id.uuid())
-    .bind(secret)
+    .bind(secret.sealed)
     .bind(old_until)
     .bind(now)
+    .bind(secret.code)
     .fetch_optional(conn)
     .await?;
     Ok(Rotation::of(found))

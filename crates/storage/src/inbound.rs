@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use busbar_domain::Timestamp;
 use busbar_domain::id::{ConnectorId, InboundId, TenantId};
-use busbar_domain::inbound::NewInbound;
+use busbar_domain::inbound::{NewInbound, System};
 use busbar_domain::trace::TraceContext;
 use bytes::Bytes;
 use sqlx::PgConnection;
@@ -25,14 +25,14 @@ pub enum Receipt {
     },
 }
 
-/// Writes a batch of calls. The scheduler may wake them from `due_at` on.
+/// Writes a batch of calls. The scheduler may wake those of a system from `due_at` of it on.
 ///
 /// Sending the same batch again after an unknown outcome changes nothing.
 pub async fn insert(
     conn: &mut PgConnection,
     calls: &[NewInbound],
     now: Timestamp,
-    due_at: Timestamp,
+    due_at: impl Fn(System) -> Timestamp,
 ) -> Result<HashMap<InboundId, Receipt>, Error> {
     let mut keys = Keys::default();
     let mut taken = HashSet::new();
@@ -64,7 +64,7 @@ pub async fn insert(
         .bind(firsts.iter().map(|call| call.trace.to_bytes().to_vec()).collect::<Vec<_>>())
         .bind(firsts.iter().map(|call| &call.body[..]).collect::<Vec<_>>())
         .bind(firsts.iter().map(|call| call.once.is_some()).collect::<Vec<_>>())
-        .bind(due_at)
+        .bind(firsts.iter().map(|call| due_at(call.system)).collect::<Vec<_>>())
         .fetch_one(&mut *conn)
         .await?;
     let won: HashSet<Uuid> = won.into_iter().collect();
@@ -100,10 +100,10 @@ with won as (
     returning f.id
 ), made as (
     insert into inbound (id, tenant_id, connector_id, system, state, due_at, received_at, trace, body)
-    select i.id, i.tenant_id, i.connector_id, i.system, 'received', $16, i.received_at, i.trace, i.body
+    select i.id, i.tenant_id, i.connector_id, i.system, 'received', i.due_at, i.received_at, i.trace, i.body
     from unnest($8::uuid[], $9::uuid[], $10::uuid[], $11::text[], $12::timestamptz[], $13::bytea[], $14::bytea[],
-            $15::bool[])
-        as i (id, tenant_id, connector_id, system, received_at, trace, body, guarded)
+            $15::bool[], $16::timestamptz[])
+        as i (id, tenant_id, connector_id, system, received_at, trace, body, guarded, due_at)
     where not i.guarded or i.id in (select id from won)
     on conflict (id) do nothing
 )

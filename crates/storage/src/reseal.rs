@@ -9,7 +9,7 @@ use sqlx::{PgConnection, Postgres};
 use uuid::Uuid;
 
 use crate::Error;
-use crate::access::{CONNECTOR_SECRET, WEBHOOK_HEADERS, WEBHOOK_SECRET};
+use crate::access::{CONNECTOR_CONFIG, CONNECTOR_SECRET, WEBHOOK_HEADERS, WEBHOOK_SECRET};
 use crate::idempotency::DATA_KEY;
 use crate::seal::{self, Keyring, Place, head_of, key_of};
 
@@ -26,18 +26,21 @@ pub enum Column {
     ConnectorSecret,
     /// Those before the last rotation.
     ConnectorOldSecret,
+    /// What is secret in the configuration of connectors.
+    ConnectorConfig,
     /// The keys of kept answers.
     AnswerKey,
 }
 
 impl Column {
     /// Every column that is sealed by the master key.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::WebhookSecret,
         Self::WebhookOldSecret,
         Self::WebhookHeaders,
         Self::ConnectorSecret,
         Self::ConnectorOldSecret,
+        Self::ConnectorConfig,
         Self::AnswerKey,
     ];
 
@@ -49,8 +52,14 @@ impl Column {
             Self::WebhookHeaders => "webhooks.headers",
             Self::ConnectorSecret => "connectors.secret",
             Self::ConnectorOldSecret => "connectors.old_secret",
+            Self::ConnectorConfig => "connectors.config_secrets",
             Self::AnswerKey => "idempotency.data_key",
         }
+    }
+
+    /// Whether a code beside the text is made with the master key, too.
+    const fn has_code(self) -> bool {
+        matches!(self, Self::ConnectorSecret | Self::ConnectorOldSecret)
     }
 
     /// What the texts of this column are bound to, beside their row.
@@ -59,6 +68,7 @@ impl Column {
             Self::WebhookSecret | Self::WebhookOldSecret => WEBHOOK_SECRET,
             Self::WebhookHeaders => WEBHOOK_HEADERS,
             Self::ConnectorSecret | Self::ConnectorOldSecret => CONNECTOR_SECRET,
+            Self::ConnectorConfig => CONNECTOR_CONFIG,
             Self::AnswerKey => DATA_KEY,
         }
     }
@@ -99,6 +109,8 @@ struct Row {
 struct Renewed {
     row: Row,
     sealed: Vec<u8>,
+    /// The code of a connector's secret, where it had one.
+    code: Option<Vec<u8>>,
 }
 
 /// Seals at most `limit` rows behind `after` anew, those that another key than the ring's first has sealed.
@@ -118,7 +130,11 @@ pub async fn reseal(
     for row in rows {
         let place = Place { column: column.place(), row: row.place };
         match keyring.open_bytes(place, &row.sealed) {
-            Ok(plain) => renewed.push(Renewed { sealed: keyring.seal_bytes(place, &plain)?, row }),
+            Ok(plain) => renewed.push(Renewed {
+                sealed: keyring.seal_bytes(place, &plain)?,
+                code: column.has_code().then(|| keyring.code(&plain)).transpose()?,
+                row,
+            }),
             Err(error) => batch.unreadable.push((row.place, error)),
         }
     }
@@ -144,6 +160,10 @@ pub async fn count(conn: &mut PgConnection, column: Column) -> Result<BTreeMap<O
         }
         Column::ConnectorOldSecret => sqlx::query_as(
             "select substring(old_secret from 1 for 5), count(*) from connectors where old_secret is not null group by 1",
+        ),
+        Column::ConnectorConfig => sqlx::query_as(
+            "select substring(config_secrets from 1 for 5), count(*) from connectors where config_secrets is not null
+             group by 1",
         ),
         Column::AnswerKey => sqlx::query_as(
             "select substring(data_key from 1 for 5), count(*) from idempotency where data_key is not null group by 1",
@@ -186,6 +206,10 @@ async fn list(
             "select id, '' as route, '' as key, id as place, old_secret as sealed from connectors
              where id > $1 and substring(old_secret from 1 for 5) <> $2 order by id limit $3",
         ),
+        Column::ConnectorConfig => sqlx::query_as(
+            "select id, '' as route, '' as key, id as place, config_secrets as sealed from connectors
+             where id > $1 and substring(config_secrets from 1 for 5) <> $2 order by id limit $3",
+        ),
         Column::AnswerKey => sqlx::query_as(
             "select tenant_id as id, route, key, owner as place, data_key as sealed from idempotency
              where (tenant_id, route, key) > ($1, $4, $5) and substring(data_key from 1 for 5) <> $2
@@ -220,14 +244,21 @@ async fn write(conn: &mut PgConnection, column: Column, renewed: &[Renewed]) -> 
              where w.id = n.id and w.headers = n.old",
         ),
         Column::ConnectorSecret => sqlx::query(
-            "update connectors c set secret = n.new
-             from unnest($1::uuid[], $2::bytea[], $3::bytea[]) as n (id, old, new)
+            "update connectors c set secret = n.new,
+                 secret_code = case when c.secret_code is not null then n.code end
+             from unnest($1::uuid[], $2::bytea[], $3::bytea[], $4::bytea[]) as n (id, old, new, code)
              where c.id = n.id and c.secret = n.old",
         ),
         Column::ConnectorOldSecret => sqlx::query(
-            "update connectors c set old_secret = n.new
-             from unnest($1::uuid[], $2::bytea[], $3::bytea[]) as n (id, old, new)
+            "update connectors c set old_secret = n.new,
+                 old_secret_code = case when c.old_secret_code is not null then n.code end
+             from unnest($1::uuid[], $2::bytea[], $3::bytea[], $4::bytea[]) as n (id, old, new, code)
              where c.id = n.id and c.old_secret = n.old",
+        ),
+        Column::ConnectorConfig => sqlx::query(
+            "update connectors c set config_secrets = n.new
+             from unnest($1::uuid[], $2::bytea[], $3::bytea[]) as n (id, old, new)
+             where c.id = n.id and c.config_secrets = n.old",
         ),
         Column::AnswerKey => sqlx::query(
             "update idempotency i set data_key = n.new
@@ -241,6 +272,9 @@ async fn write(conn: &mut PgConnection, column: Column, renewed: &[Renewed]) -> 
         .bind(renewed.iter().map(|one| one.row.id).collect::<Vec<_>>())
         .bind(of(|one| &one.row.sealed))
         .bind(of(|one| &one.sealed));
+    if column.has_code() {
+        writing = writing.bind(renewed.iter().map(|one| one.code.as_deref()).collect::<Vec<_>>());
+    }
     if column == Column::AnswerKey {
         writing = writing
             .bind(renewed.iter().map(|one| one.row.route.as_str()).collect::<Vec<_>>())

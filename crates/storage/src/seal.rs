@@ -9,7 +9,7 @@ use std::sync::Arc;
 use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use busbar_domain::secret::{InvalidSecret, Secret};
+use busbar_domain::secret::{InvalidSecret, Key, Secret};
 use uuid::Uuid;
 
 /// Why something cannot be sealed or opened.
@@ -45,27 +45,33 @@ pub struct Place {
 #[derive(Clone)]
 pub struct Keyring {
     keys: Arc<[(u32, RandomizedNonceKey)]>,
+    /// What codes of secrets are made with, key by key.
+    coders: Arc<[(u32, Key)]>,
 }
 
+/// What sets the keys of codes apart from the master keys that they are made of.
+const CODES: &[u8] = b"busbar: codes of secrets";
 const FORMAT: u8 = 1;
 const HEAD: usize = 5;
 
 impl Keyring {
     /// Reads `<number>:<base64 of 32 bytes>`, several separated by commas; the first one seals.
     pub fn parse(text: &str) -> Result<Self, Error> {
-        let keys = text.split(',').map(|entry| {
+        let (mut keys, mut coders) = (Vec::new(), Vec::new());
+        for entry in text.split(',') {
             let (number, encoded) = entry.trim().split_once(':').ok_or(Error::BadKey)?;
             let number = number.parse().map_err(|_| Error::BadKey)?;
             let bytes = STANDARD.decode(encoded).map_err(|_| Error::BadKey)?;
             let key = RandomizedNonceKey::new(&AES_256_GCM, &bytes).map_err(|_| Error::BadKey)?;
-            Ok((number, key))
-        });
-        Ok(Self { keys: keys.collect::<Result<Vec<_>, Error>>()?.into() })
+            keys.push((number, key));
+            coders.push((number, Key::new(&Key::new(&bytes).sign(&[CODES]))));
+        }
+        Ok(Self { keys: keys.into(), coders: coders.into() })
     }
 
     /// A ring without keys: nothing can be sealed or opened.
     pub fn empty() -> Self {
-        Self { keys: Arc::new([]) }
+        Self { keys: Arc::new([]), coders: Arc::new([]) }
     }
 
     /// The text of a new key with number `number`, for `secrets.master_key`.
@@ -112,10 +118,26 @@ impl Keyring {
         Ok(plain.to_vec())
     }
 
+    /// The code by which a secret is found that the hub has made: equal for equal secrets, and worth nothing without the
+    /// master key. Secrets that a person chose may be alike, so they get none.
+    pub fn code(&self, secret: &[u8]) -> Result<Vec<u8>, Error> {
+        let (number, coder) = self.coders.first().ok_or(Error::NoKey)?;
+        Ok(code_of(*number, coder, secret))
+    }
+
+    /// The codes that a secret may be stored under: one for each key.
+    pub fn codes(&self, secret: &[u8]) -> Vec<Vec<u8>> {
+        self.coders.iter().map(|(number, coder)| code_of(*number, coder, secret)).collect()
+    }
+
     /// The number of the key that seals.
     pub fn sealing(&self) -> Option<u32> {
         self.keys.first().map(|(number, _)| *number)
     }
+}
+
+fn code_of(number: u32, coder: &Key, secret: &[u8]) -> Vec<u8> {
+    [&head_of(number)[..], &coder.sign(&[secret])].concat()
 }
 
 /// How everything begins that is sealed under the key with this number.
@@ -182,6 +204,18 @@ mod tests {
         assert_eq!(both.open(place(1), &sealed).unwrap(), secret);
         assert_eq!(both.seal(place(1), &secret).unwrap()[4], 2);
         assert_eq!(Keyring::parse(&new).unwrap().open(place(1), &sealed), Err(Error::UnknownKey(1)));
+    }
+
+    #[test]
+    fn a_secret_is_found_by_its_code_under_every_key_of_the_ring() {
+        let (old, new) = (Keyring::generate(1), Keyring::generate(2));
+        let secret = Secret::generate();
+        let stored = Keyring::parse(&old).unwrap().code(secret.expose().as_bytes()).unwrap();
+        let both = Keyring::parse(&format!("{new},{old}")).unwrap();
+        assert!(both.codes(secret.expose().as_bytes()).contains(&stored));
+        assert!(!both.codes(b"another").contains(&stored));
+        assert_ne!(both.code(secret.expose().as_bytes()).unwrap(), stored);
+        assert_eq!(Keyring::empty().code(b"x"), Err(Error::NoKey));
     }
 
     #[test]

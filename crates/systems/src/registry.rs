@@ -22,10 +22,10 @@ pub type ToEvent = fn(&Call<'_>) -> Result<NewEvent, Vec<FieldRefusal>>;
 pub struct Edge {
     /// The system.
     pub system: System,
-    /// How its calls are signed; `None` where an API key is the only credential.
+    /// How its calls are signed; `None` where an API key or a secret in a header is the credential.
     pub verify: Option<Verify>,
-    /// What its calls mean.
-    pub to_event: ToEvent,
+    /// What its calls mean; `None` where a call is an action, which the processor decides about and answers.
+    pub to_event: Option<ToEvent>,
 }
 
 /// One call as it was received, with the ids of what is made of it.
@@ -48,9 +48,10 @@ pub struct Call<'c> {
 }
 
 /// The systems, one line each.
-pub const EDGES: [Edge; 2] = [
-    Edge { system: System::Ptw, verify: None, to_event: ptw::to_event },
-    Edge { system: System::Erpops, verify: Some(erpops::auth::verify), to_event: erpops::to_event },
+pub const EDGES: [Edge; 3] = [
+    Edge { system: System::Ptw, verify: None, to_event: Some(ptw::to_event) },
+    Edge { system: System::Erpops, verify: Some(erpops::auth::verify), to_event: Some(erpops::to_event) },
+    Edge { system: System::Exact, verify: None, to_event: None },
 ];
 
 /// The edge of `system`.
@@ -58,6 +59,7 @@ pub const fn edge(system: System) -> &'static Edge {
     match system {
         System::Ptw => &EDGES[0],
         System::Erpops => &EDGES[1],
+        System::Exact => &EDGES[2],
     }
 }
 

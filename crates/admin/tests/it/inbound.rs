@@ -32,7 +32,7 @@ async fn receive(hub: &Hub, tenant: &Tenant, connector: Uuid, system: System, bo
     };
     let id = call.id;
     let mut conn = hub.database.acquire().await.unwrap();
-    inbound::insert(&mut conn, &[call], now, now).await.unwrap();
+    inbound::insert(&mut conn, &[call], now, |_| now).await.unwrap();
     id
 }
 

@@ -14,5 +14,7 @@ pub use plans::Plans;
 pub const WEBHOOK_SECRET: &str = "webhooks|secret";
 /// Where a webhook's custom headers are sealed.
 pub const WEBHOOK_HEADERS: &str = "webhooks|headers";
+/// Where what is secret in a connector's configuration is sealed.
+pub const CONNECTOR_CONFIG: &str = "connectors|config";
 /// Where a connector's secrets are sealed.
 pub const CONNECTOR_SECRET: &str = "connectors|secret";

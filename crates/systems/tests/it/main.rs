@@ -12,7 +12,7 @@ use busbar_domain::json;
 use busbar_domain::secret::Secret;
 use busbar_domain::trace::TraceContext;
 use busbar_systems::FieldRefusal;
-use busbar_systems::registry::{Call, EDGES, Edge};
+use busbar_systems::registry::{Call, EDGES, Edge, ToEvent};
 use uuid::Uuid;
 
 /// The connector that the fixtures name.
@@ -34,8 +34,13 @@ fn received_at() -> Timestamp {
     Timestamp::from_timestamp(1_776_654_030, 0).unwrap()
 }
 
-fn to_event(edge: &Edge, body: &[u8]) -> Result<NewEvent, Vec<FieldRefusal>> {
-    (edge.to_event)(&Call {
+/// The systems whose calls are events.
+fn reporting() -> impl Iterator<Item = (&'static Edge, ToEvent)> {
+    EDGES.iter().filter_map(|edge| Some((edge, edge.to_event?)))
+}
+
+fn event_of(to_event: ToEvent, body: &[u8]) -> Result<NewEvent, Vec<FieldRefusal>> {
+    to_event(&Call {
         tenant: TenantId::from(Uuid::from_u128(1)),
         connector: ConnectorId::from(CONNECTOR),
         inbound: Some(InboundId::from(Uuid::from_u128(2))),
@@ -48,9 +53,9 @@ fn to_event(edge: &Edge, body: &[u8]) -> Result<NewEvent, Vec<FieldRefusal>> {
 
 #[test]
 fn every_fixture_maps() {
-    for edge in &EDGES {
+    for (edge, to_event) in reporting() {
         for (name, body) in fixtures(edge) {
-            let event = to_event(edge, &body).unwrap_or_else(|refusals| panic!("{name}: {refusals:?}"));
+            let event = event_of(to_event, &body).unwrap_or_else(|refusals| panic!("{name}: {refusals:?}"));
             assert_eq!(json::compact(&event.payload).unwrap(), event.payload, "{name}");
             assert!(event.subject.is_some(), "{name}");
             assert_eq!(event.inbound, Some(InboundId::from(Uuid::from_u128(2))), "{name}");
@@ -60,9 +65,9 @@ fn every_fixture_maps() {
 
 #[test]
 fn reading_is_deterministic() {
-    for edge in &EDGES {
+    for (edge, to_event) in reporting() {
         for (name, body) in fixtures(edge) {
-            let printed = || format!("{:?}", to_event(edge, &body).unwrap());
+            let printed = || format!("{:?}", event_of(to_event, &body).unwrap());
             assert_eq!(printed(), printed(), "{name}");
         }
     }
@@ -91,11 +96,11 @@ fn a_tampered_body_is_refused() {
 
 #[test]
 fn a_cut_body_is_refused_as_unreadable() {
-    for edge in &EDGES {
+    for (edge, to_event) in reporting() {
         for (name, body) in fixtures(edge) {
             let text = body.trim_ascii_end();
             for end in 0..text.len() {
-                let refusals = to_event(edge, &text[..end]).unwrap_err();
+                let refusals = event_of(to_event, &text[..end]).unwrap_err();
                 assert!(refusals.len() == 1 && refusals[0].is_of_body(), "{name} cut at {end}");
             }
         }

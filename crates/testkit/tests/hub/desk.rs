@@ -73,7 +73,7 @@ async fn receive_bad(hub: &Hub, connector: ConnectorId, count: usize) {
         once: None,
     };
     let calls: Vec<NewInbound> = (0..count).map(call).collect();
-    inbound::insert(&mut *hub.connection().await, &calls, now, now).await.unwrap();
+    inbound::insert(&mut *hub.connection().await, &calls, now, |_| now).await.unwrap();
 }
 
 async fn receive_good(hub: &Hub, (connector, secret): &(ConnectorId, String), source: &str) {

@@ -102,7 +102,7 @@ async fn dead_call(hub: &Hub, tenant: &Tenant) -> (String, Uuid) {
     };
     let ended = [(call.id, Ended::Dead { reason: "invalid_body: /source: missing".to_owned() })];
     let mut tx = hub.database.begin().await.unwrap();
-    inbound::insert(&mut tx, std::slice::from_ref(&call), now, now).await.unwrap();
+    inbound::insert(&mut tx, std::slice::from_ref(&call), now, |_| now).await.unwrap();
     inbound::mark_ended(&mut tx, &ended, now).await.unwrap();
     insert(&mut tx, &[letter], now).await.unwrap();
     tx.commit().await.unwrap();
