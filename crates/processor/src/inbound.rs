@@ -1,23 +1,19 @@
-//! Inbound calls of one system become events. Idempotent by the row it locks: a call that is processed, or that
-//! another processor holds, is not touched.
-
-use std::panic::{AssertUnwindSafe, catch_unwind};
+//! The frame in which inbound calls of one system are processed. Idempotent by the row it locks: a call that is
+//! processed, or that another processor holds, is not touched.
 
 use busbar_domain::event::NewEvent;
 use busbar_domain::id::{EventId, InboundId, TenantId};
-use busbar_domain::inbound::System;
+use busbar_domain::inbound::{Answer, System};
 use busbar_domain::subscription::{Subscriptions, WIDEST};
 use busbar_domain::trace::TraceContext;
 use busbar_domain::{Clock, Failure, Timestamp};
 use busbar_messaging::{Handler, Publisher, Queue};
 use busbar_runtime::Parts;
-use busbar_storage::accept::{Owed, Publication, Written};
+use busbar_storage::accept::{Owed, Publication, Receipt, Written};
 use busbar_storage::access::Plans;
 use busbar_storage::due::WAKE_GRACE;
 use busbar_storage::inbound::{Ended, Received, lock_received, mark_ended};
-use busbar_storage::{Database, Error};
-use busbar_systems::FieldRefusal;
-use busbar_systems::registry::{Call, ToEvent, edge};
+use busbar_storage::{Database, Error, PgConnection, answers};
 use chrono::TimeDelta;
 use uuid::Uuid;
 
@@ -25,28 +21,43 @@ use crate::deaths::{self, Dead};
 use crate::metric;
 
 /// How often a call whose processing panics is tried.
-const MOST_FAILURES: i16 = 5;
+pub(crate) const MOST_FAILURES: i16 = 5;
+/// How often a batch is decided again because others were quicker, before the broker is left to bring it again.
+const MOST_OVERTAKEN: usize = 50;
 
-/// Processes one system's calls.
-pub(crate) struct Calls {
-    database: Database,
-    clock: Clock,
-    plans: Plans,
-    publisher: Publisher,
-    system: System,
+/// What the calls of one system come to.
+pub(crate) trait Decide: Send + Sync + 'static {
+    /// The system whose calls these are.
+    fn system(&self) -> System;
+
+    /// Decides about `calls`, which this transaction has locked, in their order, and writes what they change besides.
+    fn decide(
+        &self,
+        conn: &mut PgConnection,
+        calls: &[Received],
+        now: Timestamp,
+    ) -> impl Future<Output = Result<Vec<Decision>, Refused>> + Send;
+
+    /// What the caller is told whose call is given up, where callers are told anything.
+    fn regret(&self) -> Option<Answer> {
+        None
+    }
 }
 
 /// What one call came to.
-struct Decision {
-    call: InboundId,
-    event: Option<NewEvent>,
-    ended: Ended,
+pub(crate) struct Decision {
+    pub(crate) call: InboundId,
+    pub(crate) events: Vec<NewEvent>,
+    pub(crate) ended: Ended,
+    pub(crate) answer: Option<Answer>,
 }
 
 /// Why a batch was not written.
-enum Refused {
+pub(crate) enum Refused {
     /// Its fan-out is wider than one transaction should write.
     TooWide,
+    /// Another has made meanwhile what was not there when it was decided.
+    Overtaken,
     Storage(Error),
 }
 
@@ -56,14 +67,23 @@ impl From<Error> for Refused {
     }
 }
 
-impl Calls {
-    pub(crate) fn new(parts: &Parts, publisher: Publisher, system: System) -> Self {
+/// Processes one system's calls.
+pub(crate) struct Calls<D> {
+    database: Database,
+    clock: Clock,
+    plans: Plans,
+    publisher: Publisher,
+    work: D,
+}
+
+impl<D: Decide> Calls<D> {
+    pub(crate) fn new(parts: &Parts, publisher: Publisher, work: D) -> Self {
         Self {
             database: parts.database.clone(),
             clock: parts.clock.clone(),
             plans: Plans::new(parts.database.clone(), parts.changes.clone()),
             publisher,
-            system,
+            work,
         }
     }
 
@@ -75,41 +95,66 @@ impl Calls {
             return Ok(());
         }
         let now = self.clock.now();
-        let mut decisions: Vec<Decision> =
-            calls.iter().map(|call| decide(edge(self.system).to_event, call, now)).collect();
-        let mut events: Vec<NewEvent> = decisions.iter_mut().filter_map(|decision| decision.event.take()).collect();
+        let mut decisions = self.work.decide(&mut tx, &calls, now).await?;
+        let events = decisions.iter_mut().flat_map(|decision| std::mem::take(&mut decision.events)).collect();
         let takes = self.publisher.takes(Queue::Deliveries);
         let due_at = if takes { now + WAKE_GRACE } else { now };
-        let receipts = loop {
+        let receipts = self.publish(&mut tx, events, (now, due_at), calls.len() > 1).await?;
+        let reported = self.end(&mut tx, &calls, decisions, now).await?;
+        tx.commit().await?;
+
+        self.count(&reported.ended);
+        if takes {
+            // A batch of several calls has several traces; each row keeps its own.
+            let trace = if let [call] = calls.as_slice() { Some(call.trace) } else { None };
+            self.wake(&Owed::by(&receipts), trace);
+            self.wake(&reported.owed, None);
+        }
+        Ok(())
+    }
+
+    /// Publishes `events`; what is too wide for one transaction may be halved if `several` calls led to it.
+    async fn publish(
+        &self,
+        conn: &mut PgConnection,
+        mut events: Vec<NewEvent>,
+        (now, due_at): (Timestamp, Timestamp),
+        several: bool,
+    ) -> Result<std::collections::HashMap<EventId, Receipt>, Refused> {
+        loop {
             let subscriptions = self.plans.of(events.iter().map(|event| event.tenant)).await?;
             let none = Subscriptions::default();
             let of = |tenant: TenantId| subscriptions.get(&tenant).map_or(&none, std::convert::AsRef::as_ref);
             let publication = Publication::plan(events, now, of);
-            if publication.width() > WIDEST && calls.len() > 1 {
+            if publication.width() > WIDEST && several {
                 return Err(Refused::TooWide);
             }
-            match publication.write(&mut tx, now, due_at, false).await? {
-                Written::Done(receipts) => break receipts,
+            match publication.write(conn, now, due_at, false).await? {
+                Written::Done(receipts) => return Ok(receipts),
                 Written::Stale => {
                     events = publication.into_events();
                     self.plans.forget(events.iter().map(|event| event.tenant));
                 }
             }
-        };
+        }
+    }
+
+    /// Writes how `calls` ended and what their callers are told.
+    async fn end(
+        &self,
+        conn: &mut PgConnection,
+        calls: &[Received],
+        decisions: Vec<Decision>,
+        now: Timestamp,
+    ) -> Result<Reported, Error> {
+        let told: Vec<(InboundId, Answer)> =
+            decisions.iter().filter_map(|decision| Some((decision.call, decision.answer.clone()?))).collect();
         let ended: Vec<(InboundId, Ended)> =
             decisions.into_iter().map(|decision| (decision.call, decision.ended)).collect();
-        mark_ended(&mut tx, &ended, now).await?;
-        let reported = deaths::record(&mut tx, &self.plans, self.system, &dead(&calls, &ended), now).await?;
-        tx.commit().await?;
-
-        self.count(&ended);
-        if takes {
-            // A batch of several calls has several traces; each row keeps its own.
-            let trace = if let [call] = calls.as_slice() { Some(call.trace) } else { None };
-            self.wake(&Owed::by(&receipts), trace);
-            self.wake(&reported, None);
-        }
-        Ok(())
+        mark_ended(conn, &ended, now).await?;
+        answers::store(conn, &told).await?;
+        let owed = deaths::record(conn, &self.plans, self.work.system(), &dead(calls, &ended), now).await?;
+        Ok(Reported { ended, owed })
     }
 
     fn wake(&self, owed: &Owed, trace: Option<TraceContext>) {
@@ -118,6 +163,7 @@ impl Calls {
     }
 
     fn count(&self, ended: &[(InboundId, Ended)]) {
+        let system = self.work.system().as_str();
         for (call, end) in ended {
             let outcome = match end {
                 Ended::Processed => "processed",
@@ -127,7 +173,7 @@ impl Calls {
                     "dead"
                 }
             };
-            metrics::counter!(metric::CALLS, "system" => self.system.as_str(), "outcome" => outcome).increment(1);
+            metrics::counter!(metric::CALLS, "system" => system, "outcome" => outcome).increment(1);
         }
     }
 
@@ -137,24 +183,38 @@ impl Calls {
         let now = self.clock.now();
         let mut tx = self.database.begin().await?;
         let calls = lock_received(&mut tx, &[id]).await?;
-        let ends = |call: &Received| (call.id, Ended::Dead { reason: format!("storage_refused: {error}") });
-        let ended: Vec<(InboundId, Ended)> = calls.iter().map(ends).collect();
-        mark_ended(&mut tx, &ended, now).await?;
-        let reported = deaths::record(&mut tx, &self.plans, self.system, &dead(&calls, &ended), now).await?;
+        let given_up = |call: &Received| Decision {
+            call: call.id,
+            events: Vec::new(),
+            ended: Ended::Dead { reason: format!("storage_refused: {error}") },
+            answer: self.work.regret(),
+        };
+        let reported = self.end(&mut tx, &calls, calls.iter().map(given_up).collect(), now).await?;
         tx.commit().await?;
 
-        self.count(&ended);
-        self.wake(&reported, None);
+        self.count(&reported.ended);
+        self.wake(&reported.owed, None);
         Ok(())
     }
 }
 
-impl Handler for Calls {
+/// How calls ended, and what that is owed.
+struct Reported {
+    ended: Vec<(InboundId, Ended)>,
+    owed: Owed,
+}
+
+impl<D: Decide> Handler for Calls<D> {
     async fn handle(&self, ids: Vec<Uuid>, _trace: Option<TraceContext>) -> Result<(), Failure> {
-        let mut work = vec![ids];
+        let (mut work, mut overtaken) = (vec![ids], 0);
         while let Some(mut ids) = work.pop() {
             match self.process(&ids).await {
                 Ok(()) => {}
+                Err(Refused::Overtaken) if overtaken < MOST_OVERTAKEN => {
+                    overtaken += 1;
+                    work.push(ids);
+                }
+                Err(Refused::Overtaken) => return Err(Failure::transient(std::io::Error::other("others were quicker"))),
                 Err(Refused::Storage(error)) if error.is_transient() => return Err(error.into()),
                 Err(Refused::Storage(error)) if ids.len() == 1 => self.bury(ids[0], &error).await?,
                 Err(Refused::TooWide | Refused::Storage(_)) => {
@@ -167,27 +227,12 @@ impl Handler for Calls {
     }
 }
 
-/// What a call comes to; pure, and a panic in it is the call's own failure.
-fn decide(to_event: ToEvent, received: &Received, now: Timestamp) -> Decision {
-    let call = Call {
-        tenant: received.tenant,
-        connector: received.connector,
-        inbound: Some(received.id),
-        event: EventId::new(now),
-        trace: received.trace,
-        body: &received.body,
-        received_at: received.received_at,
-    };
-    let (event, ended) = match catch_unwind(AssertUnwindSafe(|| to_event(&call))) {
-        Ok(Ok(event)) => (Some(event), Ended::Processed),
-        Ok(Err(refusals)) => (None, Ended::Dead { reason: reason_of(&refusals) }),
-        Err(_) if received.failures + 1 >= MOST_FAILURES => (None, Ended::Dead { reason: "internal".to_owned() }),
-        Err(_) => {
-            let due_at = now + TimeDelta::seconds(1 << received.failures.clamp(0, 6));
-            (None, Ended::Failed { reason: "internal".to_owned(), due_at })
-        }
-    };
-    Decision { call: received.id, event, ended }
+/// How a call ended whose processing has panicked: tried again for some times, then given up.
+pub(crate) fn panicked(call: &Received, now: Timestamp) -> Ended {
+    if call.failures + 1 >= MOST_FAILURES {
+        return Ended::Dead { reason: "internal".to_owned() };
+    }
+    Ended::Failed { reason: "internal".to_owned(), due_at: now + TimeDelta::seconds(1 << call.failures.clamp(0, 6)) }
 }
 
 /// Those of `calls` that are given up; `ended` says how each ended, in the same order.
@@ -197,40 +242,4 @@ fn dead<'c>(calls: &'c [Received], ended: &'c [(InboundId, Ended)]) -> Vec<Dead<
         Ended::Processed | Ended::Failed { .. } => None,
     };
     calls.iter().zip(ended).filter_map(reason).collect()
-}
-
-fn reason_of(refusals: &[FieldRefusal]) -> String {
-    let all: Vec<String> = refusals.iter().map(ToString::to_string).collect();
-    format!("invalid_body: {}", all.join("; "))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn panics(_: &Call<'_>) -> Result<NewEvent, Vec<FieldRefusal>> {
-        panic!("a defect")
-    }
-
-    #[test]
-    fn a_panic_is_the_calls_own_failure_and_after_some_of_them_its_end() {
-        let now = Clock::system().now();
-        let mut call = Received {
-            id: InboundId::new(now),
-            tenant: TenantId::new(now),
-            connector: busbar_domain::id::ConnectorId::new(now),
-            body: Vec::new().into(),
-            received_at: now,
-            failures: 0,
-            trace: TraceContext::root(),
-        };
-        for failures in 0..MOST_FAILURES - 1 {
-            call.failures = failures;
-            let due_at = now + TimeDelta::seconds(1 << failures);
-            let failed = Ended::Failed { reason: "internal".to_owned(), due_at };
-            assert_eq!(decide(panics, &call, now).ended, failed);
-        }
-        call.failures = MOST_FAILURES - 1;
-        assert_eq!(decide(panics, &call, now).ended, Ended::Dead { reason: "internal".to_owned() });
-    }
 }

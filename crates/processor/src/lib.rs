@@ -3,8 +3,10 @@
 //! A batch is one transaction: rows locked, pure decisions, events with the deliveries they owe, rows marked.
 
 mod deaths;
+mod exact;
 mod inbound;
 mod metric;
+mod reports;
 mod spread;
 mod wakeups;
 
@@ -16,10 +18,13 @@ use busbar_messaging::topology::UNREADABLE;
 use busbar_messaging::{Queue, consume, consume_unreadable};
 use busbar_runtime::settings::Settings;
 use busbar_runtime::{Context, Parts, parts};
+use busbar_systems::registry::edge;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::exact::Actions;
 use crate::inbound::Calls;
+use crate::reports::Reports;
 use crate::spread::Spread;
 use crate::wakeups::Wakeups;
 
@@ -44,8 +49,13 @@ pub async fn run(settings: Arc<Settings>, context: Context) -> anyhow::Result<()
         } else {
             let system = System::ALL.into_iter().find(|system| Queue::inbound(*system) == Some(queue));
             let system = system.with_context(|| format!("processor.queues: nothing is processed from {name} yet"))?;
-            let handler = Calls::new(&parts, publisher.clone(), system);
-            consumers.spawn(consume(broker, queue, PREFETCH, most, handler, health, stop));
+            if let Some(to_event) = edge(system).to_event {
+                let handler = Calls::new(&parts, publisher.clone(), Reports { system, to_event });
+                consumers.spawn(consume(broker, queue, PREFETCH, most, handler, health, stop));
+            } else {
+                let handler = Calls::new(&parts, publisher.clone(), Actions::new(&parts));
+                consumers.spawn(consume(broker, queue, PREFETCH, most, handler, health, stop));
+            }
         }
     }
     let health = parts::health_report(&context.health, UNREADABLE);

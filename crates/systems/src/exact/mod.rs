@@ -3,6 +3,7 @@
 //! An action is answered in its own call: the processor reads it, writes what it says, and answers in [`outbound`]'s
 //! words. Text is kept as it was sent, but for white space around codes.
 
+pub mod announcement;
 pub mod assignment;
 pub mod auth;
 pub mod code;
@@ -17,6 +18,7 @@ pub mod number;
 pub mod outbound;
 pub mod product;
 pub mod rows;
+pub mod stored;
 pub mod work_order;
 
 pub use assignment::{BatchAssignment, ItemAssignment, MaterialBatch};
