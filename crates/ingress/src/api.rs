@@ -6,7 +6,7 @@ use utoipa::OpenApi;
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, SecurityScheme};
 
 use crate::door::Door;
-use crate::{erpops, events, ptw};
+use crate::{erpops, events, exact, ptw};
 
 /// Adds every route of the public listener.
 pub(crate) fn routes(door: Door) -> impl FnOnce(&mut web::ServiceConfig) {
@@ -17,6 +17,8 @@ pub(crate) fn routes(door: Door) -> impl FnOnce(&mut web::ServiceConfig) {
             .service(events::publish)
             .service(events::publish_batch)
             .service(erpops::receive)
+            .service(exact::receive)
+            .service(exact::receive_for)
             .default_service(web::to(problem::unmatched));
     }
 }
@@ -39,11 +41,19 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
         description = "Where systems and producers send events.",
         license(name = "Apache-2.0", identifier = "Apache-2.0")
     ),
-    paths(ptw::publish, events::publish, events::publish_batch, erpops::receive),
+    paths(
+        ptw::publish,
+        events::publish,
+        events::publish_batch,
+        erpops::receive,
+        exact::receive,
+        exact::receive_for,
+    ),
     tags(
         (name = "events", description = "Events of any producer."),
         (name = "ptw", description = "Permit events."),
-        (name = "erpops", description = "Signed integration events.")
+        (name = "erpops", description = "Signed integration events."),
+        (name = "exact", description = "Actions of Exact Online, through Zapier.")
     )
 )]
 struct Document;
@@ -54,7 +64,14 @@ mod tests {
     fn every_route_is_in_the_document() {
         let document = super::openapi();
         let paths: Vec<_> = document.paths.paths.keys().map(String::as_str).collect();
-        let routes = ["/api/v1/events", "/api/v1/events/batch", "/api/v1/ptw/events", "/functions/v1/receive-event"];
+        let routes = [
+            "/api/v1/events",
+            "/api/v1/events/batch",
+            "/api/v1/ptw/events",
+            "/functions/v1/receive-event",
+            "/functions/v1/webhook-receiver",
+            "/functions/v1/webhook-receiver/{connector_id}",
+        ];
         assert_eq!(paths, routes);
     }
 
@@ -64,6 +81,6 @@ mod tests {
         let operations = document.paths.paths.values().filter_map(|path| path.post.as_ref());
         let names: Vec<_> = operations.filter_map(|operation| operation.operation_id.as_deref()).collect();
         let distinct: std::collections::HashSet<_> = names.iter().collect();
-        assert_eq!((names.len(), distinct.len()), (4, 4), "{names:?}");
+        assert_eq!((names.len(), distinct.len()), (6, 6), "{names:?}");
     }
 }

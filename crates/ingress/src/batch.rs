@@ -229,10 +229,11 @@ impl CallWriter {
     async fn write(&mut self, batch: Vec<CallEntry>) -> Vec<Vec<CallEntry>> {
         let began = Instant::now();
         let calls: Vec<NewInbound> = batch.iter().map(|entry| entry.item.clone()).collect();
-        let takes = Queue::inbound(System::Erpops).is_some_and(|queue| self.publisher.takes(queue));
         loop {
             let now = self.clock.now();
-            let due_at = if takes { now + WAKE_GRACE } else { now };
+            let takes = |system| Queue::inbound(system).is_some_and(|queue| self.publisher.takes(queue));
+            let woken: Vec<System> = System::ALL.into_iter().filter(|system| takes(*system)).collect();
+            let due_at = |system| if woken.contains(&system) { now + WAKE_GRACE } else { now };
             let written = match self.line.get().await {
                 // Ids and keys are the same each time, so an insert of unknown outcome is simply sent again.
                 Ok(connection) => {
@@ -243,9 +244,7 @@ impl CallWriter {
             };
             match written {
                 Ok(receipts) => {
-                    if takes {
-                        self.wake(&calls, &receipts);
-                    }
+                    self.wake(&woken, &calls, &receipts);
                     measure(batch.len(), began);
                     for entry in batch {
                         let receipt = receipts.get(&entry.item.id).copied().ok_or(Refused::Rejected);
@@ -273,12 +272,12 @@ impl CallWriter {
         }
     }
 
-    fn wake(&self, calls: &[NewInbound], receipts: &HashMap<InboundId, inbound::Receipt>) {
-        for system in System::ALL {
-            let Some(queue) = Queue::inbound(system) else { continue };
+    fn wake(&self, systems: &[System], calls: &[NewInbound], receipts: &HashMap<InboundId, inbound::Receipt>) {
+        for system in systems {
+            let Some(queue) = Queue::inbound(*system) else { continue };
             let ids: Vec<Uuid> = calls
                 .iter()
-                .filter(|call| call.system == system && receipts.get(&call.id) == Some(&inbound::Receipt::Accepted))
+                .filter(|call| call.system == *system && receipts.get(&call.id) == Some(&inbound::Receipt::Accepted))
                 .map(|call| call.id.uuid())
                 .collect();
             self.publisher.wake(queue, &ids, only(calls.iter().map(|call| call.trace)));

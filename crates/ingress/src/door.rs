@@ -18,6 +18,7 @@ use busbar_runtime::settings::Settings;
 use busbar_runtime::telemetry::Step;
 use busbar_runtime::{Parts, Problem, Shutdown};
 use busbar_storage::access::{Callers, Connectors, Plans};
+use busbar_storage::answers::Answers;
 use busbar_storage::{accept, inbound};
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
@@ -40,6 +41,9 @@ struct Inside {
     connectors: Connectors,
     events: Queue<Vec<NewEvent>, Vec<accept::Receipt>>,
     calls: Queue<NewInbound, inbound::Receipt>,
+    answers: Answers,
+    /// Where the management API is reached, without a slash at its end.
+    admin_url: String,
     limits: Limits,
     shutdown: Shutdown,
     writers: Mutex<JoinSet<()>>,
@@ -69,12 +73,19 @@ impl Door {
         writers.spawn(events_writer.run(event_intake, MOST, stop.clone()));
         let calls_writer = CallWriter::new(parts.database.clone(), parts.clock.clone(), publisher);
         writers.spawn(calls_writer.run(call_intake, MOST, stop.clone()));
+        let answers = Answers::default();
+        writers.spawn({
+            let (answers, database, stop) = (answers.clone(), parts.database.clone(), stop.clone());
+            async move { answers.watch(&database, &stop).await }
+        });
         Self(Arc::new(Inside {
             clock: parts.clock.clone(),
             callers: Callers::new(parts.database.clone(), parts.changes.clone()),
             connectors: Connectors::new(parts.database.clone(), parts.changes.clone()),
             events,
             calls,
+            answers,
+            admin_url: settings.admin.public_url.trim_end_matches('/').to_owned(),
             limits: Limits {
                 body: rules.max_body_bytes,
                 body_timeout: Duration::from_millis(rules.body_timeout_ms),
@@ -86,7 +97,7 @@ impl Door {
         }))
     }
 
-    /// Ends the writers once what is in their queues is durable.
+    /// Ends the writers once what is in their queues is durable, and the listening for answers.
     pub async fn close(&self) {
         self.0.stop.cancel();
         let mut writers = self.0.writers.lock().await;
@@ -103,6 +114,15 @@ impl Door {
 
     pub(crate) fn connectors(&self) -> &Connectors {
         &self.0.connectors
+    }
+
+    pub(crate) fn answers(&self) -> &Answers {
+        &self.0.answers
+    }
+
+    /// Where the outcome of a call is told.
+    pub(crate) fn status_url(&self, call: InboundId) -> String {
+        format!("{}/api/v1/inbound/{call}", self.0.admin_url)
     }
 
     pub(crate) fn limits(&self) -> Limits {

@@ -10,6 +10,7 @@ mod commit;
 mod door;
 mod erpops;
 mod events;
+mod exact;
 mod metric;
 mod ptw;
 

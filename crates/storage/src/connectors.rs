@@ -142,6 +142,23 @@ pub async fn find(
     row.map(ConnectorRecord::try_from).transpose()
 }
 
+/// The connector with this id, locked for who is about to change it.
+pub async fn lock(
+    conn: &mut PgConnection,
+    tenant: TenantId,
+    id: ConnectorId,
+) -> Result<Option<ConnectorRecord>, Error> {
+    let row: Option<Row> = sqlx::query_as(
+        "select id, system, name, config, config_secrets, old_secret_until, created_at, updated_at from connectors
+         where tenant_id = $1 and id = $2 and deleted_at is null for update",
+    )
+    .bind(tenant.uuid())
+    .bind(id.uuid())
+    .fetch_optional(conn)
+    .await?;
+    row.map(ConnectorRecord::try_from).transpose()
+}
+
 /// At most `limit` connectors of `tenant` with ids below `before`, newest first.
 pub async fn list(
     conn: &mut PgConnection,

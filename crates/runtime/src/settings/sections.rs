@@ -98,6 +98,8 @@ section! {
     Admin {
         /// The address that operators, subscribers and the console reach.
         listen: SocketAddr,
+        /// The URL under which `listen` is reached; where answers point at what is kept is built on it.
+        public_url: String,
         /// The address of `/livez`, `/readyz` and `/metrics`; never public.
         ops_listen: SocketAddr,
         /// A key of the platform's operator, good for every tenant, beside those that `busbar keys` makes.
@@ -154,6 +156,10 @@ section! {
         late_per_second: u32,
         /// A webhook whose receiver has failed for so long is broken: it is owed everything and gets nothing until it is resumed; hours.
         broken_after_hours: u32,
+        /// A shop order for which Exact was asked for so long without an answer is overdue; seconds.
+        shop_order_overdue_seconds: u32,
+        /// So long before its planned start a shop order that is ready is reminded of; days.
+        shop_order_remind_days: u32,
         /// How far ahead table partitions are made; weeks.
         partition_weeks_ahead: u32,
     }

@@ -76,6 +76,7 @@ impl Settings {
             ("database.url", Some(self.database.url.expose_secret()), ["postgres", "postgresql"]),
             ("broker.url", Some(self.broker.url.expose_secret()), ["amqp", "amqps"]),
             ("ingress.public_url", Some(self.ingress.public_url.as_str()), ["http", "https"]),
+            ("admin.public_url", Some(self.admin.public_url.as_str()), ["http", "https"]),
             ("telemetry.otlp_endpoint", endpoint, ["http", "https"]),
         ];
         for (key, url, schemes) in urls {

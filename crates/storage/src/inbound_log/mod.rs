@@ -6,7 +6,7 @@ pub use replay::{Act, Refusal, Replayed, replay};
 
 use busbar_domain::Timestamp;
 use busbar_domain::id::{ConnectorId, InboundId, TenantId};
-use busbar_domain::inbound::System;
+use busbar_domain::inbound::{Answer, System};
 use busbar_domain::trace::TraceContext;
 use sqlx::{Connection as _, PgConnection};
 use uuid::Uuid;
@@ -145,6 +145,8 @@ pub struct CallDetail {
     pub length: i32,
     /// The calls that repeat it, the first one first.
     pub replayed_as: Vec<Uuid>,
+    /// What its caller was told, where the processing makes the answer.
+    pub answer: Option<Answer>,
 }
 
 #[derive(sqlx::FromRow)]
@@ -155,6 +157,8 @@ struct DetailRow {
     body: Vec<u8>,
     length: i32,
     replayed_as: Vec<Uuid>,
+    answer_status: Option<i16>,
+    answer: Option<Vec<u8>>,
 }
 
 /// The call with this id.
@@ -163,7 +167,8 @@ pub async fn find(conn: &mut PgConnection, tenant: TenantId, id: InboundId) -> R
         "select i.id, i.connector_id, c.name as connector_name, i.system, i.state, i.reason, i.failures,
              i.received_at, i.due_at, i.finished_at, i.replay_of, i.trace, substring(i.body from 1 for $3) as body,
              octet_length(i.body) as length,
-             array(select r.id from inbound r where r.replay_of = i.id order by r.id limit 100) as replayed_as
+             array(select r.id from inbound r where r.replay_of = i.id order by r.id limit 100) as replayed_as,
+             i.answer_status, i.answer
          from inbound i join connectors c on c.id = i.connector_id where i.id = $2 and i.tenant_id = $1",
     )
     .bind(tenant.uuid())
@@ -177,5 +182,6 @@ pub async fn find(conn: &mut PgConnection, tenant: TenantId, id: InboundId) -> R
         body: row.body,
         length: row.length,
         replayed_as: row.replayed_as,
+        answer: row.answer_status.zip(row.answer).map(|(status, body)| Answer { status: status.unsigned_abs(), body: body.into() }),
     }))
 }

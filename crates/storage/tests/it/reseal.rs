@@ -5,7 +5,7 @@ use std::time::Duration;
 use busbar_domain::custom_header::CustomHeader;
 use busbar_domain::id::WebhookId;
 use busbar_domain::secret::Secret;
-use busbar_storage::access::{CONNECTOR_SECRET, WEBHOOK_HEADERS, WEBHOOK_SECRET, open_headers, seal_headers};
+use busbar_storage::access::{CONNECTOR_CONFIG, CONNECTOR_SECRET, WEBHOOK_HEADERS, WEBHOOK_SECRET, open_headers, seal_headers};
 use busbar_storage::idempotency::{self, Answer, Known, Request};
 use busbar_storage::reseal::{Batch, Column, Position, count, reseal};
 use busbar_storage::seal::{self, Keyring};
@@ -65,13 +65,16 @@ async fn connector(place: &Place, ring: &Keyring) -> Uuid {
     let row = Uuid::now_v7();
     let seal = |text: &str| ring.seal(at(CONNECTOR_SECRET, row), &secret(text)).unwrap();
     sqlx::query(
-        "insert into connectors (id, tenant_id, system, name, config, secret, old_secret, created_at, updated_at)
-         values ($1, $2, 'ptw', 'c', '{}', $3, $4, now(), now())",
+        "insert into connectors (id, tenant_id, system, name, config, secret, old_secret, config_secrets, secret_code,
+             created_at, updated_at)
+         values ($1, $2, 'ptw', 'c', '{}', $3, $4, $5, $6, now(), now())",
     )
     .bind(row)
     .bind(place.tenant.uuid())
     .bind(seal("now"))
     .bind(seal("before"))
+    .bind(ring.seal_bytes(at(CONNECTOR_CONFIG, row), b"{}").unwrap())
+    .bind(ring.code(row.as_bytes()).unwrap())
     .execute(&mut *place.connection().await)
     .await
     .unwrap();
@@ -127,7 +130,7 @@ async fn everything_is_sealed_anew_and_opens_by_the_new_key_alone() {
         let counted = count(&mut conn, column).await.unwrap();
         assert_eq!(counted.keys().copied().collect::<Vec<_>>(), [Some(2)], "{}", column.as_str());
     }
-    assert_eq!(resealed, [5, 5, 5, 2, 2, 3]);
+    assert_eq!(resealed, [5, 5, 5, 2, 2, 2, 3]);
     for id in webhooks {
         let row = id.uuid();
         for (text, statement) in [
@@ -143,6 +146,8 @@ async fn everything_is_sealed_anew_and_opens_by_the_new_key_alone() {
     for row in connectors {
         let sealed = get(&place, row, "select secret from connectors where id = $1").await;
         assert_eq!(rings.new.open(at(CONNECTOR_SECRET, row), &sealed).unwrap().expose(), "now");
+        let code = get(&place, row, "select secret_code from connectors where id = $1").await;
+        assert_eq!(code, rings.new.code(b"now").unwrap(), "it is found by the new key's code");
     }
     for key in ["a", "b", "c"] {
         let again = request(&place, key);
