@@ -6,9 +6,10 @@ use busbar_domain::inbound::System;
 use busbar_domain::json;
 use busbar_domain::secret::Secret;
 use busbar_runtime::Problem;
-use busbar_storage::access::CONNECTOR_SECRET;
-use busbar_storage::connectors::{self, ConnectorRecord, NewConnector};
+use busbar_storage::access::{CONNECTOR_CONFIG, CONNECTOR_SECRET};
+use busbar_storage::connectors::{self, ConnectorRecord, NewConfig, NewConnector, NewSecret};
 use busbar_storage::seal::Place;
+use busbar_systems::exact;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -25,7 +26,7 @@ use crate::paging::{List, Paging};
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct ConnectorToCreate {
-    /// The system at its other end: `ptw` or `erpops`.
+    /// The system at its other end: `ptw`, `erpops` or `exact`.
     system: Option<String>,
     /// Its name, for people; 1 to 200 characters.
     name: Option<String>,
@@ -92,15 +93,16 @@ struct CreatedConnector {
 impl ConnectorView {
     fn new(desk: &Desk, record: ConnectorRecord) -> Self {
         let path = match record.system {
-            System::Ptw => "/api/v1/ptw/events",
-            System::Erpops => "/functions/v1/receive-event",
+            System::Ptw => "/api/v1/ptw/events".to_owned(),
+            System::Erpops => "/functions/v1/receive-event".to_owned(),
+            System::Exact => format!("/functions/v1/webhook-receiver/{}", record.id),
         };
         Self {
             id: record.id.uuid(),
             system: record.system.as_str(),
             name: record.name,
             config: String::from_utf8(record.config).ok().and_then(|text| RawValue::from_string(text).ok()),
-            inbound_url: desk.inbound_url(path),
+            inbound_url: desk.inbound_url(&path),
             old_secret_until: record.old_secret_until,
             created_at: record.created_at,
             updated_at: record.updated_at,
@@ -128,6 +130,55 @@ fn config(faults: &mut Faults, config: Option<&RawValue>) -> Option<Vec<u8>> {
     Some(compact)
 }
 
+/// A configuration in two parts, once the system's own rules have been kept.
+struct Settings {
+    public: Vec<u8>,
+    secrets: Option<Vec<u8>>,
+}
+
+/// What a configuration means for `system`; what is wrong with it is noted.
+fn settings(faults: &mut Faults, system: System, config: Vec<u8>) -> Option<Settings> {
+    match system {
+        System::Ptw | System::Erpops => Some(Settings { public: config, secrets: None }),
+        System::Exact => match exact::Config::parse(&config) {
+            Ok(_) => {
+                let (public, secrets) = exact::stored::split(&config);
+                Some(Settings { public, secrets })
+            }
+            Err(refusals) => {
+                for refusal in refusals {
+                    faults.add(format!("/config{}", refusal.pointer), refusal.code, refusal.sentence);
+                }
+                None
+            }
+        },
+    }
+}
+
+fn seal_config(desk: &Desk, id: ConnectorId, secrets: Option<&[u8]>) -> Result<Option<Vec<u8>>, ApiError> {
+    let place = Place { column: CONNECTOR_CONFIG, row: id.uuid() };
+    Ok(secrets.map(|secrets| desk.database().keyring().seal_bytes(place, secrets)).transpose()?)
+}
+
+/// The configuration that takes the place of the one of `record`: secrets that are left out stay what they were.
+fn changed(desk: &Desk, record: &ConnectorRecord, config: Vec<u8>) -> Result<Settings, ApiError> {
+    let mut faults = Faults::default();
+    let whole = match record.system {
+        System::Ptw | System::Erpops => Some(config),
+        System::Exact => {
+            let place = Place { column: CONNECTOR_CONFIG, row: record.id.uuid() };
+            let open = |sealed: &[u8]| desk.database().keyring().open_bytes(place, sealed);
+            let secrets = record.config_secrets.as_deref().map(open).transpose()?;
+            exact::stored::completed(&config, &record.config, secrets.as_deref())
+        }
+    };
+    if whole.is_none() {
+        faults.add("/config/direct", "SECRET_REQUIRED", "Secrets that go to another address must be given again.");
+    }
+    let settings = whole.and_then(|whole| settings(&mut faults, record.system, whole));
+    Ok(faults.finish(settings)?)
+}
+
 fn seal(desk: &Desk, id: ConnectorId, secret: &Secret) -> Result<Vec<u8>, ApiError> {
     let place = Place { column: CONNECTOR_SECRET, row: id.uuid() };
     Ok(desk.database().keyring().seal(place, secret)?)
@@ -149,12 +200,26 @@ pub(crate) async fn create_connector(
     let system = system(&mut faults, body.system.as_deref());
     let name = faults.name("/name", body.name.as_deref());
     let config = config(&mut faults, body.config.as_deref());
+    let config = system.zip(config).and_then(|(system, config)| settings(&mut faults, system, config));
     let secret = faults.secret("/secret", body.secret.as_deref());
     let (((system, name), config), secret) = faults.finish(system.zip(name).zip(config).zip(secret))?;
     let now = desk.now();
     let id = ConnectorId::new(now);
     let sealed = seal(&desk, id, &secret)?;
-    let new = NewConnector { id, tenant: caller.tenant, system, name: &name, config: &config, secret: &sealed };
+    let config_secrets = seal_config(&desk, id, config.secrets.as_deref())?;
+    // A secret that a person chose may be another connector's as well, so none is found by it.
+    let is_made_here = body.secret.is_none();
+    let code = is_made_here.then(|| desk.database().keyring().code(secret.expose().as_bytes())).transpose()?;
+    let new = NewConnector {
+        id,
+        tenant: caller.tenant,
+        system,
+        name: &name,
+        config: &config.public,
+        secret: &sealed,
+        secret_code: code.as_deref(),
+        config_secrets: config_secrets.as_deref(),
+    };
     let made = desk.change(caller.tenant, async |conn| Ok(connectors::insert(conn, &new, now).await?)).await?;
     let connector = ConnectorView::new(&desk, made);
     Ok(HttpResponse::Created().json(CreatedConnector { connector, secret: secret.expose().to_owned() }))
@@ -208,7 +273,14 @@ pub(crate) async fn change_connector(
     let (tenant, id, now) = (caller.tenant, ConnectorId::from(*id), desk.now());
     let changed = desk
         .change(tenant, async |conn| {
-            Ok(connectors::update(conn, tenant, id, name.as_deref(), config.as_deref(), now).await?)
+            let Some(config) = config else {
+                return Ok(connectors::update(conn, tenant, id, name.as_deref(), None, now).await?);
+            };
+            let record = connectors::lock(conn, tenant, id).await?.ok_or_else(ApiError::not_found)?;
+            let settings = changed(&desk, &record, config)?;
+            let secrets = seal_config(&desk, id, settings.secrets.as_deref())?;
+            let config = NewConfig { public: &settings.public, secrets: secrets.as_deref() };
+            Ok(connectors::update(conn, tenant, id, name.as_deref(), Some(config), now).await?)
         })
         .await?;
     Ok(HttpResponse::Ok().json(ConnectorView::new(&desk, changed.ok_or_else(ApiError::not_found)?)))
@@ -244,8 +316,10 @@ pub(crate) async fn rotate_connector_secret(
     let until = body.end(now)?;
     let secret = Secret::generate();
     let sealed = seal(&desk, id, &secret)?;
+    let code = desk.database().keyring().code(secret.expose().as_bytes())?;
+    let new = NewSecret { sealed: &sealed, code: &code };
     let rotated = desk
-        .change(tenant, async |conn| Ok(connectors::rotate_secret(conn, tenant, id, &sealed, until, now).await?))
+        .change(tenant, async |conn| Ok(connectors::rotate_secret(conn, tenant, id, new, until, now).await?))
         .await?;
     Ok(HttpResponse::Ok().json(Rotated::answer(rotated, &secret, until, now)?))
 }

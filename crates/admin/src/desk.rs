@@ -6,10 +6,12 @@ use actix_web::web::Data;
 use busbar_domain::id::TenantId;
 use busbar_domain::{Clock, Timestamp};
 use busbar_egress::Policy;
-use busbar_messaging::Publisher;
-use busbar_storage::access::Callers;
+use busbar_messaging::{Publisher, Queue};
+use busbar_storage::accept::Owed;
+use busbar_storage::access::{Callers, Plans};
 use busbar_storage::snapshot::{self, Changes};
 use busbar_storage::{Database, Error, PgConnection};
+use chrono::TimeDelta;
 use secrecy::SecretString;
 
 use crate::error::ApiError;
@@ -22,6 +24,8 @@ pub struct Options {
     pub clock: Clock,
     /// Changes of configuration, as far as they were heard of.
     pub changes: Changes,
+    /// How long a shop order may wait for Exact until it is overdue.
+    pub shop_order_patience: TimeDelta,
     /// Which URLs a webhook may have.
     pub policy: Policy,
     /// Where the outside world reaches the door.
@@ -43,13 +47,15 @@ pub struct Desk {
 struct Inner {
     options: Options,
     callers: Callers,
+    plans: Plans,
 }
 
 impl Desk {
     /// A desk made of `options`.
     pub fn new(options: Options) -> Self {
         let callers = Callers::new(options.database.clone(), options.changes.clone());
-        Self { inner: Arc::new(Inner { options, callers }) }
+        let plans = Plans::new(options.database.clone(), options.changes.clone());
+        Self { inner: Arc::new(Inner { options, callers, plans }) }
     }
 
     pub(crate) fn now(&self) -> Timestamp {
@@ -62,6 +68,14 @@ impl Desk {
 
     pub(crate) fn callers(&self) -> &Callers {
         &self.inner.callers
+    }
+
+    pub(crate) fn plans(&self) -> &Plans {
+        &self.inner.plans
+    }
+
+    pub(crate) fn shop_order_patience(&self) -> TimeDelta {
+        self.inner.options.shop_order_patience
     }
 
     pub(crate) fn policy(&self) -> &Policy {
@@ -92,6 +106,23 @@ impl Desk {
     ) -> Result<T, ApiError> {
         let mut conn = self.database().pool().acquire().await.map_err(Error::from)?;
         Ok(work(&mut conn).await?)
+    }
+
+    /// Changes what is no configuration, in one transaction.
+    pub(crate) async fn write<T>(
+        &self,
+        work: impl AsyncFnOnce(&mut PgConnection) -> Result<T, ApiError>,
+    ) -> Result<T, ApiError> {
+        let mut tx = self.database().pool().begin().await.map_err(Error::from)?;
+        let done = work(&mut tx).await?;
+        tx.commit().await.map_err(Error::from)?;
+        Ok(done)
+    }
+
+    /// Wakes what events owe that were just published.
+    pub(crate) fn wake(&self, owed: &Owed) {
+        self.publisher().wake(Queue::Deliveries, &owed.deliveries, None);
+        self.publisher().wake(Queue::Jobs, &owed.spreading, None);
     }
 
     /// Changes the configuration of `tenant` in one transaction, which tells every process about it.

@@ -6,6 +6,7 @@ mod api_keys;
 mod audit;
 mod caller;
 mod connectors;
+mod customers;
 mod dead_letters;
 mod deliveries;
 mod desk;
@@ -18,8 +19,10 @@ mod inbound;
 mod once;
 mod paging;
 mod ping;
+mod products;
 mod replays;
 mod run;
+mod shop_orders;
 mod tenants;
 mod webhooks;
 

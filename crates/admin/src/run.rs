@@ -9,6 +9,7 @@ use actix_web::middleware::from_fn;
 use actix_web::{App, Error, HttpServer, web};
 use anyhow::Context as _;
 use busbar_runtime::{Context, Parts, Settings, parts, problem};
+use chrono::TimeDelta;
 use tokio::task::JoinSet;
 use utoipa_actix_web::AppExt;
 use utoipa_actix_web::service_config::ServiceConfig;
@@ -17,8 +18,8 @@ use crate::caller::prove;
 use crate::desk::{Desk, Options};
 use crate::once::once;
 use crate::{
-    api_keys, audit, connectors, dead_letters, deliveries, documents, events, facade, inbound, ping, replays, tenants,
-    webhooks,
+    api_keys, audit, connectors, customers, dead_letters, deliveries, documents, events, facade, inbound, ping, products,
+    replays, shop_orders, tenants, webhooks,
 };
 
 /// The longest body: configuration is small.
@@ -36,6 +37,7 @@ pub async fn run(settings: Arc<Settings>, context: Context) -> anyhow::Result<()
         database: parts.database.clone(),
         clock: parts.clock.clone(),
         changes: parts.changes.clone(),
+        shop_order_patience: TimeDelta::seconds(settings.scheduler.shop_order_overdue_seconds.into()),
         policy: parts::egress_policy(&settings)?,
         ingress_url: settings.ingress.public_url.clone(),
         operator_key: settings.admin.operator_key.clone(),
@@ -135,6 +137,14 @@ pub(crate) fn routes(app: &mut ServiceConfig<'_>) {
             .service(replays::pause_replay)
             .service(replays::resume_replay)
             .service(replays::cancel_replay)
+            .service(shop_orders::create_shop_order)
+            .service(shop_orders::list_shop_orders)
+            .service(shop_orders::get_shop_order)
+            .service(shop_orders::change::change_shop_order)
+            .service(shop_orders::change::complete_shop_order_item)
+            .service(shop_orders::change::request_shop_order_again)
+            .service(products::list_products)
+            .service(customers::list_customers)
             .service(facade::list_permit_webhooks)
             .service(facade::create_permit_webhook)
             .service(facade::get_permit_webhook)

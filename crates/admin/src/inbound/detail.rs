@@ -4,10 +4,12 @@ use actix_web::{HttpResponse, get, web};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use busbar_domain::id::{InboundId, TenantId};
+use busbar_domain::inbound::Answer;
 use busbar_runtime::Problem;
 use busbar_storage::event_log::{self, EventRecord, Made, Owed};
 use busbar_storage::inbound_log::{self, CallDetail};
 use serde::Serialize;
+use serde_json::value::RawValue;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -39,8 +41,27 @@ struct InboundDetail {
     body_length: i32,
     /// The calls that repeat it, the first one first.
     replayed_as: Vec<Uuid>,
+    /// What its caller is told, where the processing makes the answer; null until it has.
+    answer: Option<AnswerView>,
     /// The events made of it.
     events: Vec<MadeEventView>,
+}
+
+/// The answer to a call.
+#[derive(Serialize, ToSchema)]
+struct AnswerView {
+    /// The status of the response.
+    status: u16,
+    /// The body of the response.
+    #[schema(value_type = Object)]
+    body: Option<Box<RawValue>>,
+}
+
+impl From<Answer> for AnswerView {
+    fn from(answer: Answer) -> Self {
+        let text = String::from_utf8(answer.body.to_vec()).ok();
+        Self { status: answer.status, body: text.and_then(|text| RawValue::from_string(text).ok()) }
+    }
 }
 
 /// An event that was made of a call.
@@ -66,6 +87,7 @@ impl InboundDetail {
             body_base64,
             body_length: detail.length,
             replayed_as: detail.replayed_as,
+            answer: detail.answer.map(AnswerView::from),
             events: events
                 .into_iter()
                 .map(|(event, made)| MadeEventView { event: event.into(), deliveries: of(made) })

@@ -109,6 +109,7 @@ impl Hub {
             database: database.clone(),
             clock: clock.clone(),
             changes: Changes::default(),
+            shop_order_patience: chrono::TimeDelta::seconds(120),
             policy: Policy::parse(&allow, &[], false).unwrap(),
             ingress_url: "https://in.example/".to_owned(),
             operator_key: Some(operator.clone().into()),

@@ -161,6 +161,8 @@ async fn furnish(database: &Database, traffic: &Traffic) -> anyhow::Result<()> {
         name: "bench",
         config: b"{}",
         secret: &keyring.seal(place, &traffic.secret)?,
+        secret_code: None,
+        config_secrets: None,
     };
     connectors::insert(&mut transaction, &connector, now).await?;
     for (kind, url) in traffic.subscriptions() {
