@@ -96,8 +96,6 @@ pub(crate) async fn list_customers(
 ) -> Result<HttpResponse, ApiError> {
     let paging = Paging::parse(query.limit, query.cursor.as_deref())?;
     let (tenant, id) = (caller.tenant, query.exact_customer_id.as_deref());
-    let found = desk
-        .read(async |conn| customers::list(conn, tenant, id, paging.before, paging.fetch()).await)
-        .await?;
+    let found = desk.read(async |conn| customers::list(conn, tenant, id, paging.before, paging.fetch()).await).await?;
     Ok(HttpResponse::Ok().json(paging.page(found, |one| one.id, CustomerView::from)))
 }

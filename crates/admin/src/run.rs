@@ -18,8 +18,8 @@ use crate::caller::prove;
 use crate::desk::{Desk, Options};
 use crate::once::once;
 use crate::{
-    api_keys, audit, connectors, customers, dead_letters, deliveries, documents, events, facade, inbound, ping, products,
-    replays, shop_orders, tenants, webhooks,
+    api_keys, audit, connectors, customers, dead_letters, deliveries, documents, events, facade, inbound, ping,
+    products, replays, shop_orders, tenants, webhooks,
 };
 
 /// The longest body: configuration is small.

@@ -18,6 +18,7 @@ pub mod operational;
 pub mod retry;
 pub mod secret;
 pub mod shop_order;
+pub mod shop_order_report;
 pub mod subscription;
 pub mod trace;
 pub mod webhook;

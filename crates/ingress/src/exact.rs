@@ -253,5 +253,9 @@ async fn authorized(
 /// What is no JSON object is told at once and never stored.
 fn check_object(body: &Bytes) -> Result<(), Refusal> {
     let compact = json::compact(body).map_err(|invalid| Refusal::Unreadable(format!("The body is {invalid}.")))?;
-    if compact.first() == Some(&b'{') { Ok(()) } else { Err(Refusal::Unreadable("The body is not a JSON object.".to_owned())) }
+    if compact.first() == Some(&b'{') {
+        Ok(())
+    } else {
+        Err(Refusal::Unreadable("The body is not a JSON object.".to_owned()))
+    }
 }

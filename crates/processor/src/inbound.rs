@@ -214,7 +214,9 @@ impl<D: Decide> Handler for Calls<D> {
                     overtaken += 1;
                     work.push(ids);
                 }
-                Err(Refused::Overtaken) => return Err(Failure::transient(std::io::Error::other("others were quicker"))),
+                Err(Refused::Overtaken) => {
+                    return Err(Failure::transient(std::io::Error::other("others were quicker")));
+                }
                 Err(Refused::Storage(error)) if error.is_transient() => return Err(error.into()),
                 Err(Refused::Storage(error)) if ids.len() == 1 => self.bury(ids[0], &error).await?,
                 Err(Refused::TooWide | Refused::Storage(_)) => {

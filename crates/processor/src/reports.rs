@@ -23,12 +23,7 @@ impl Decide for Reports {
         self.system
     }
 
-    async fn decide(
-        &self,
-        _: &mut PgConnection,
-        calls: &[Received],
-        now: Timestamp,
-    ) -> Result<Vec<Decision>, Refused> {
+    async fn decide(&self, _: &mut PgConnection, calls: &[Received], now: Timestamp) -> Result<Vec<Decision>, Refused> {
         Ok(calls.iter().map(|call| decide(self.to_event, call, now)).collect())
     }
 }

@@ -5,6 +5,7 @@
 
 mod late;
 mod metric;
+mod orders;
 mod replays;
 mod tasks;
 

@@ -10,3 +10,5 @@ pub(crate) const REST_USED: &str = "busbar_default_partition_used";
 pub(crate) const REPLAYED: &str = "busbar_replayed_total";
 /// How many replay jobs run.
 pub(crate) const REPLAYS_RUNNING: &str = "busbar_replays_running";
+/// Shop orders that wait for Exact longer than they may.
+pub(crate) const ORDERS_OVERDUE: &str = "busbar_shop_orders_overdue";

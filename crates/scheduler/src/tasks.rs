@@ -15,6 +15,7 @@ use chrono::TimeDelta;
 use uuid::Uuid;
 
 use crate::metric;
+use crate::orders::Orders;
 
 /// How often the slow tasks run.
 const SLOW: Duration = Duration::from_secs(10);
@@ -35,6 +36,7 @@ pub(crate) struct Tasks {
     weeks_ahead: i32,
     /// How long a webhook may fail until it is broken.
     broken_after: TimeDelta,
+    orders: Orders,
     slow_at: Instant,
     order_at: Instant,
 }
@@ -49,6 +51,7 @@ impl Tasks {
             batch: i64::from(settings.scheduler.batch),
             weeks_ahead: i32::try_from(settings.scheduler.partition_weeks_ahead).unwrap_or(4),
             broken_after: TimeDelta::hours(settings.scheduler.broken_after_hours.into()),
+            orders: Orders::new(settings),
             slow_at: Instant::now(),
             order_at: Instant::now(),
         }
@@ -157,6 +160,9 @@ impl Tasks {
         }
         circuits::trim(&mut connection, now, self.batch).await?;
         drop(connection);
+        let owed = self.orders.look(&self.database, &self.plans, now, self.batch).await?;
+        self.wake(Queue::Deliveries, "deliveries", owed.deliveries);
+        self.wake(Queue::Jobs, "spreading", owed.spreading);
         self.break_failing().await
     }
 

@@ -30,7 +30,7 @@ pub struct NewCustomer<'c> {
     pub postal_code: Option<&'c str>,
     /// Country.
     pub country: Option<&'c str>,
-    /// Whether it is in use.
+    /// Whether it is in use; one that an order names for the first time is.
     pub is_active: Option<bool>,
 }
 
@@ -96,11 +96,12 @@ const UPSERT: &str = "
 insert into customers as c (id, tenant_id, exact_customer_id, name, name_nl, email, phone, street, city, postal_code,
     country, is_active, created_at, synced_at)
 select n.id, n.tenant_id, n.exact_customer_id, n.name, n.name_nl, n.email, n.phone, n.street, n.city, n.postal_code,
-    n.country, coalesce(n.is_active, true), $13, $13
+    n.country, coalesce(n.is_active, k.is_active, true), $13, $13
 from unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[],
         $10::text[], $11::text[], $12::bool[]) with ordinality
     as n (id, tenant_id, exact_customer_id, name, name_nl, email, phone, street, city, postal_code, country, is_active,
         turn)
+left join customers k on k.tenant_id = n.tenant_id and k.exact_customer_id = n.exact_customer_id
 order by n.turn
 on conflict on constraint customers_key do update set
     name = coalesce(excluded.name, c.name), name_nl = coalesce(excluded.name_nl, c.name_nl),

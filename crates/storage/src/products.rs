@@ -44,7 +44,8 @@ pub async fn upsert(conn: &mut PgConnection, products: &[NewProduct<'_>], now: T
     if last.is_empty() {
         return Ok(());
     }
-    let texts = |of: for<'n> fn(&NewProduct<'n>) -> Option<&'n str>| last.values().map(|one| of(one)).collect::<Vec<_>>();
+    let texts =
+        |of: for<'n> fn(&NewProduct<'n>) -> Option<&'n str>| last.values().map(|one| of(one)).collect::<Vec<_>>();
     sqlx::query(UPSERT)
         .bind(last.values().map(|_| ProductId::new(now).uuid()).collect::<Vec<_>>())
         .bind(last.values().map(|one| one.tenant.uuid()).collect::<Vec<_>>())
@@ -176,11 +177,7 @@ pub struct Filter<'f> {
 }
 
 /// Products of `tenant`, newest first.
-pub async fn list(
-    conn: &mut PgConnection,
-    tenant: TenantId,
-    filter: &Filter<'_>,
-) -> Result<Vec<ProductRecord>, Error> {
+pub async fn list(conn: &mut PgConnection, tenant: TenantId, filter: &Filter<'_>) -> Result<Vec<ProductRecord>, Error> {
     let found = sqlx::query_as(
         "select id, exact_item_id, item_code, name, name_nl, description, product_type, is_active, item_group, barcode,
              stock::text as stock, synced_at

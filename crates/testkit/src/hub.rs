@@ -41,6 +41,24 @@ pub struct Hub {
     pub operator_key: String,
 }
 
+/// A processor beside the hub's own, which ends when it is told to.
+pub struct Processor {
+    shutdown: Shutdown,
+    thread: std::thread::JoinHandle<anyhow::Result<()>>,
+}
+
+impl Processor {
+    /// Drains it.
+    ///
+    /// # Panics
+    /// When it failed.
+    pub async fn stop(self) {
+        self.shutdown.trigger();
+        let ended = tokio::task::spawn_blocking(move || self.thread.join()).await.expect("joining does not panic");
+        ended.expect("the processor did not panic").expect("the processor did not fail");
+    }
+}
+
 /// What a call was answered.
 #[derive(Clone, Debug)]
 pub struct Reply {
@@ -101,6 +119,20 @@ impl Hub {
         })
         .await;
         hub
+    }
+
+    /// Starts another processor of this hub that consumes `queues`.
+    pub fn another_processor(&self, queues: &[&str]) -> Processor {
+        let mut settings = Settings::clone(&self.settings);
+        settings.processor.queues = queues.iter().map(|&queue| queue.to_owned()).collect();
+        let shutdown = Shutdown::new(&settings.drain);
+        let context =
+            Context { service: "processor", health: Health::new(shutdown.clone()), shutdown: shutdown.clone() };
+        let thread = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+            runtime.block_on(busbar_processor::run(Arc::new(settings), context))
+        });
+        Processor { shutdown, thread }
     }
 
     /// The settings of this hub.

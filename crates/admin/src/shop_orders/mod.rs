@@ -4,10 +4,10 @@ pub(crate) mod change;
 mod view;
 
 use actix_web::{HttpResponse, get, post, web};
+use busbar_domain::Timestamp;
 use busbar_domain::id::{EventId, ShopOrderId, TenantId};
 use busbar_domain::shop_order::{MaterialsStatus, Production, ShopOrderState, WoNumber};
 use busbar_domain::trace::TraceContext;
-use busbar_domain::Timestamp;
 use busbar_runtime::{FieldError, Problem};
 use busbar_storage::accept::Owed;
 use busbar_storage::customers::{self, NewCustomer};

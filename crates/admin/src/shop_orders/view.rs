@@ -1,7 +1,7 @@
 //! Orders as they are shown.
 
-use busbar_storage::shop_orders::{Item, ShopOrder};
 use busbar_domain::shop_order::ShopOrderState;
+use busbar_storage::shop_orders::{Item, ShopOrder};
 use chrono::{DateTime, NaiveDate, Utc};
 use serde::Serialize;
 use serde_json::value::RawValue;

@@ -5,6 +5,7 @@ mod access;
 mod connectors;
 mod dead_letters;
 mod documents;
+mod exact;
 mod headers;
 mod hub;
 mod inbound;

@@ -117,12 +117,7 @@ fn read(call: &Received, config: &Config) -> Read {
 }
 
 /// Locks and reads what the actions are decided from, products after they are written.
-async fn load(
-    conn: &mut PgConnection,
-    calls: &[Received],
-    read: &[Read],
-    now: Timestamp,
-) -> Result<World, Error> {
+async fn load(conn: &mut PgConnection, calls: &[Received], read: &[Read], now: Timestamp) -> Result<World, Error> {
     let (mut keys, mut wanted) = (Vec::new(), Vec::new());
     for (call, read) in calls.iter().zip(read) {
         let Read::Action(action) = read else { continue };
@@ -154,7 +149,8 @@ async fn load(
     for (key, product) in wanted.iter().zip(products::find(conn, &wanted).await?) {
         world.know_product(*key, product);
     }
-    let needed: Vec<ShopOrderId> = calls.iter().zip(read).flat_map(|(call, read)| needs_items(&world, call, read)).collect();
+    let needed: Vec<ShopOrderId> =
+        calls.iter().zip(read).flat_map(|(call, read)| needs_items(&world, call, read)).collect();
     world.know_items(shop_orders::lock_items(conn, &needed).await?, &needed);
     Ok(world)
 }
@@ -272,12 +268,8 @@ fn outcome(
     now: Timestamp,
 ) -> Result<Outcome, ActionRefusal> {
     match action {
-        Action::SyncProducts(rows) => {
-            Ok(Outcome::answer(outbound::products_synced(rows.good.len(), &rows.refused)))
-        }
-        Action::SyncCustomers(rows) => {
-            Ok(Outcome::answer(outbound::customers_synced(rows.good.len(), &rows.refused)))
-        }
+        Action::SyncProducts(rows) => Ok(Outcome::answer(outbound::products_synced(rows.good.len(), &rows.refused))),
+        Action::SyncCustomers(rows) => Ok(Outcome::answer(outbound::customers_synced(rows.good.len(), &rows.refused))),
         Action::SyncWorkOrder(order) => sync::decide(world, call, order, config, now),
         Action::AssignBatches(assignment) => assign::decide(world, call, assignment, config, now),
     }

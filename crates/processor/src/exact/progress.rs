@@ -1,8 +1,8 @@
 //! The events of an order that has come further, and the step that follows of itself.
 
+use busbar_domain::Timestamp;
 use busbar_domain::event::NewEvent;
 use busbar_domain::shop_order::ShopOrderState;
-use busbar_domain::Timestamp;
 use busbar_storage::inbound::Received;
 use busbar_storage::shop_orders::ShopOrder;
 use busbar_systems::exact::announcement::{Cause, event};

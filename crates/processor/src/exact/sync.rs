@@ -78,8 +78,7 @@ fn made(
     product: &Product,
     now: Timestamp,
 ) -> Result<ShopOrder, ActionRefusal> {
-    let wo_number =
-        sent.wo_number.clone().unwrap_or_else(|| format!("{MADE_THERE}{}", sent.exact_shop_order_number));
+    let wo_number = sent.wo_number.clone().unwrap_or_else(|| format!("{MADE_THERE}{}", sent.exact_shop_order_number));
     if world.by_wo_number(call.tenant, &wo_number).is_some() {
         let error = format!("wo_number: There is another order {wo_number}.");
         return Err(ActionRefusal::new(Code::Conflict, error));

@@ -5,10 +5,10 @@ use std::collections::{BTreeSet, HashMap};
 use busbar_domain::Timestamp;
 use busbar_domain::event::NewEvent;
 use busbar_domain::id::{ShopOrderId, TenantId};
+use busbar_storage::PgConnection;
 use busbar_storage::customers::{self, NewCustomer};
 use busbar_storage::products::{Product, ProductKey};
 use busbar_storage::shop_orders::{self, Item, ShopOrder};
-use busbar_storage::PgConnection;
 use bytes::Bytes;
 
 use crate::inbound::Refused;

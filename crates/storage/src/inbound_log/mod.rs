@@ -182,6 +182,9 @@ pub async fn find(conn: &mut PgConnection, tenant: TenantId, id: InboundId) -> R
         body: row.body,
         length: row.length,
         replayed_as: row.replayed_as,
-        answer: row.answer_status.zip(row.answer).map(|(status, body)| Answer { status: status.unsigned_abs(), body: body.into() }),
+        answer: row
+            .answer_status
+            .zip(row.answer)
+            .map(|(status, body)| Answer { status: status.unsigned_abs(), body: body.into() }),
     }))
 }

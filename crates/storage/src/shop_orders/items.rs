@@ -43,10 +43,7 @@ fn item((_, position, serial_number, batch_number, materials, completed_at): Ite
 }
 
 /// Makes the items of `orders` from one place to another, both counted.
-pub async fn insert_items(
-    conn: &mut PgConnection,
-    orders: &[(TenantId, ShopOrderId, u32, u32)],
-) -> Result<(), Error> {
+pub async fn insert_items(conn: &mut PgConnection, orders: &[(TenantId, ShopOrderId, u32, u32)]) -> Result<(), Error> {
     if orders.is_empty() {
         return Ok(());
     }

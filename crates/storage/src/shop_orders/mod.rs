@@ -8,7 +8,9 @@ mod log;
 mod upkeep;
 mod write;
 
-pub use items::{Item, complete_item, count_items, delete_items_beyond, insert_items, list_items, lock_items, save_items};
+pub use items::{
+    Item, complete_item, count_items, delete_items_beyond, insert_items, list_items, lock_items, save_items,
+};
 pub use lock::{Key, lock};
 pub use log::{Filter, find, list};
 pub use upkeep::{count_overdue, lock_overdue, lock_starting, mark_overdue_reported, mark_start_reminded};

@@ -10,11 +10,7 @@ use super::{Row, ShopOrder, orders};
 use crate::Error;
 
 /// Locks orders that were asked for before `before`, that Exact has not answered, and that have not been reported.
-pub async fn lock_overdue(
-    conn: &mut PgConnection,
-    before: Timestamp,
-    limit: i64,
-) -> Result<Vec<ShopOrder>, Error> {
+pub async fn lock_overdue(conn: &mut PgConnection, before: Timestamp, limit: i64) -> Result<Vec<ShopOrder>, Error> {
     let rows: Vec<Row> = sqlx::query_as(
         "select o.id, o.tenant_id, o.connector_id, o.wo_number, o.exact_shop_order_number, o.exact_shop_order_link, o.state,
              o.product_id, p.exact_item_id, p.item_code, p.name as product_name, c.exact_customer_id, o.customer_name,

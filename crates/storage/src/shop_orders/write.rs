@@ -18,7 +18,9 @@ pub async fn insert(conn: &mut PgConnection, orders: &[&ShopOrder]) -> Result<Ve
     }
     // In the order of their numbers, so that two writers never wait for each other.
     let mut sorted = orders.to_vec();
-    sorted.sort_unstable_by(|a, b| (a.tenant, &a.exact_number, &a.wo_number).cmp(&(b.tenant, &b.exact_number, &b.wo_number)));
+    sorted.sort_unstable_by(|a, b| {
+        (a.tenant, &a.exact_number, &a.wo_number).cmp(&(b.tenant, &b.exact_number, &b.wo_number))
+    });
     let made = sqlx::query_scalar(
         "insert into shop_orders (id, tenant_id, connector_id, wo_number, exact_shop_order_number, exact_shop_order_link,
              state, product_id, customer_id, customer_name, batch_size, planned_start_date, planned_end_date,

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says why and ends")]
 
 mod control;
+mod exact;
 mod held;
 mod log;
 mod order;

@@ -5,7 +5,9 @@ use std::time::Duration;
 use busbar_domain::custom_header::CustomHeader;
 use busbar_domain::id::WebhookId;
 use busbar_domain::secret::Secret;
-use busbar_storage::access::{CONNECTOR_CONFIG, CONNECTOR_SECRET, WEBHOOK_HEADERS, WEBHOOK_SECRET, open_headers, seal_headers};
+use busbar_storage::access::{
+    CONNECTOR_CONFIG, CONNECTOR_SECRET, WEBHOOK_HEADERS, WEBHOOK_SECRET, open_headers, seal_headers,
+};
 use busbar_storage::idempotency::{self, Answer, Known, Request};
 use busbar_storage::reseal::{Batch, Column, Position, count, reseal};
 use busbar_storage::seal::{self, Keyring};
