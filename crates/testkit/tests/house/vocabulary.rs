@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use busbar_domain::delivery::{DeadReason, HeldReason, STATES};
 use busbar_domain::inbound::InboundState;
+use busbar_domain::shop_order::ShopOrderState;
 use busbar_domain::webhook::WebhookStatus;
 use busbar_storage::replays::JobState;
 
@@ -101,6 +102,8 @@ fn states_are_the_same_in_code_schema_and_diagrams() {
     hold(&differing("a delivery", &words(STATES), &places("deliveries", "state", "Delivery")));
     let webhook = words(WebhookStatus::ALL.map(WebhookStatus::as_str));
     hold(&differing("a webhook", &webhook, &places("webhooks", "status", "Webhook")));
+    let order = words(ShopOrderState::ALL.map(ShopOrderState::as_str));
+    hold(&differing("a shop order", &order, &places("shop_orders", "state", "Shop order")));
     let replay = words(JobState::ALL.map(JobState::as_str));
     hold(&differing("a replay", &replay, &places("replays", "state", "Replay")));
     // The schema alone lists the states of an event; no code needs them as an enum.

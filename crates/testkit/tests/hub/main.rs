@@ -6,6 +6,7 @@ mod desk;
 mod door;
 mod doors;
 mod erpops;
+mod exact;
 mod log;
 mod loops;
 mod ordering;
