@@ -75,7 +75,7 @@ async fn the_later_of_two_rows_counts_and_stock_comes_out_as_it_was_sent() {
 async fn the_whole_catalogue_comes_in_one_call_of_more_than_a_megabyte() {
     let hub = Hub::start().await;
     let connector = connector(&hub, json!({ "default_product_type": "SENSOR" })).await;
-    let padding = "x".repeat(420);
+    let padding = "x".repeat(470);
     let item = |number: usize| {
         json!({ "ID": format!("id-{number}"), "Code": format!("C-{number}"), "Description": format!("Dichtheidsmeter ø {number}"),
             "Stock": number, "Barcode": null, "GLCostsDescription": padding })
