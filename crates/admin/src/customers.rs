@@ -11,6 +11,7 @@ use uuid::Uuid;
 use crate::caller::{Authorized, scope};
 use crate::desk::At;
 use crate::error::ApiError;
+use crate::fields::sought;
 use crate::paging::{List, Paging};
 
 /// Which customers are listed.
@@ -95,7 +96,7 @@ pub(crate) async fn list_customers(
     query: web::Query<CustomerQuery>,
 ) -> Result<HttpResponse, ApiError> {
     let paging = Paging::parse(query.limit, query.cursor.as_deref())?;
-    let (tenant, id) = (caller.tenant, query.exact_customer_id.as_deref());
+    let (tenant, id) = (caller.tenant, sought("/exact_customer_id", query.exact_customer_id.as_deref())?);
     let found = desk.read(async |conn| customers::list(conn, tenant, id, paging.before, paging.fetch()).await).await?;
     Ok(HttpResponse::Ok().json(paging.page(found, |one| one.id, CustomerView::from)))
 }

@@ -74,6 +74,14 @@ impl Faults {
     }
 }
 
+/// A text that is looked for; none that is stored holds NUL.
+pub(crate) fn sought<'t>(pointer: &str, text: Option<&'t str>) -> Result<Option<&'t str>, ApiError> {
+    if text.is_some_and(|text| text.contains('\0')) {
+        return Err(vec![FieldError::new(pointer, "INVALID_FIELD", "This parameter has no NUL.")].into());
+    }
+    Ok(text)
+}
+
 /// How long what is replaced goes on beside what replaces it.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]

@@ -12,6 +12,7 @@ use uuid::Uuid;
 use crate::caller::{Authorized, scope};
 use crate::desk::At;
 use crate::error::ApiError;
+use crate::fields::sought;
 use crate::paging::{List, Paging};
 
 /// Which products are listed.
@@ -91,8 +92,8 @@ pub(crate) async fn list_products(
 ) -> Result<HttpResponse, ApiError> {
     let paging = Paging::parse(query.limit, query.cursor.as_deref())?;
     let filter = Filter {
-        exact_item_id: query.exact_item_id.as_deref(),
-        item_code: query.item_code.as_deref(),
+        exact_item_id: sought("/exact_item_id", query.exact_item_id.as_deref())?,
+        item_code: sought("/item_code", query.item_code.as_deref())?,
         before: paging.before,
         limit: paging.fetch(),
     };

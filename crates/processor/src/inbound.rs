@@ -22,8 +22,11 @@ use crate::metric;
 
 /// How often a call whose processing panics is tried.
 pub(crate) const MOST_FAILURES: i16 = 5;
-/// How often a batch is decided again because others were quicker, before the broker is left to bring it again.
+/// How often a batch is decided again because others were quicker, before each of its calls is decided alone.
 const MOST_OVERTAKEN: usize = 50;
+/// Why a call is given up that is overtaken even so.
+const NEVER_SEEN: Error =
+    Error::Inconsistent { table: "inbound", row: String::new(), what: "it meets a row that it never sees" };
 
 /// What the calls of one system come to.
 pub(crate) trait Decide: Send + Sync + 'static {
@@ -207,26 +210,32 @@ struct Reported {
 impl<D: Decide> Handler for Calls<D> {
     async fn handle(&self, ids: Vec<Uuid>, _trace: Option<TraceContext>) -> Result<(), Failure> {
         let (mut work, mut overtaken) = (vec![ids], 0);
-        while let Some(mut ids) = work.pop() {
+        while let Some(ids) = work.pop() {
             match self.process(&ids).await {
                 Ok(()) => {}
                 Err(Refused::Overtaken) if overtaken < MOST_OVERTAKEN => {
                     overtaken += 1;
                     work.push(ids);
                 }
-                Err(Refused::Overtaken) => {
-                    return Err(Failure::transient(std::io::Error::other("others were quicker")));
+                Err(Refused::Overtaken) if ids.len() == 1 => self.bury(ids[0], &NEVER_SEEN).await?,
+                // What takes too long together may be quick enough in halves.
+                Err(Refused::Storage(error)) if error.is_timeout() && ids.len() > 1 => {
+                    tracing::warn!(%error, calls = ids.len(), "a batch is halved");
+                    work.extend(halves(ids));
                 }
                 Err(Refused::Storage(error)) if error.is_transient() => return Err(error.into()),
                 Err(Refused::Storage(error)) if ids.len() == 1 => self.bury(ids[0], &error).await?,
-                Err(Refused::TooWide | Refused::Storage(_)) => {
-                    let second = ids.split_off(ids.len() / 2);
-                    work.extend([second, ids]);
-                }
+                Err(Refused::TooWide | Refused::Overtaken | Refused::Storage(_)) => work.extend(halves(ids)),
             }
         }
         Ok(())
     }
+}
+
+/// Both halves of a batch, the second one first.
+fn halves(mut ids: Vec<Uuid>) -> [Vec<Uuid>; 2] {
+    let second = ids.split_off(ids.len() / 2);
+    [second, ids]
 }
 
 /// How a call ended whose processing has panicked: tried again for some times, then given up.

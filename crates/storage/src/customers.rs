@@ -92,7 +92,14 @@ pub async fn upsert(
     Ok(())
 }
 
+// What is there is locked first, so that what is kept of it is what another has just written.
 const UPSERT: &str = "
+with k as materialized (
+    select c.tenant_id, c.exact_customer_id, c.is_active from customers c
+        join unnest($2::uuid[], $3::text[]) as w (tenant_id, exact_customer_id)
+            on c.tenant_id = w.tenant_id and c.exact_customer_id = w.exact_customer_id
+    order by c.tenant_id, c.exact_customer_id for update of c
+)
 insert into customers as c (id, tenant_id, exact_customer_id, name, name_nl, email, phone, street, city, postal_code,
     country, is_active, created_at, synced_at)
 select n.id, n.tenant_id, n.exact_customer_id, n.name, n.name_nl, n.email, n.phone, n.street, n.city, n.postal_code,
@@ -101,7 +108,7 @@ from unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::text
         $10::text[], $11::text[], $12::bool[]) with ordinality
     as n (id, tenant_id, exact_customer_id, name, name_nl, email, phone, street, city, postal_code, country, is_active,
         turn)
-left join customers k on k.tenant_id = n.tenant_id and k.exact_customer_id = n.exact_customer_id
+left join k on k.tenant_id = n.tenant_id and k.exact_customer_id = n.exact_customer_id
 order by n.turn
 on conflict on constraint customers_key do update set
     name = coalesce(excluded.name, c.name), name_nl = coalesce(excluded.name_nl, c.name_nl),

@@ -44,6 +44,12 @@ impl Error {
         Self::Connection(std::io::Error::from(std::io::ErrorKind::TimedOut).into())
     }
 
+    /// Whether a statement took longer than it may; one of half the size may not.
+    pub fn is_timeout(&self) -> bool {
+        let Self::Busy(error) = self else { return false };
+        error.as_database_error().and_then(sqlx::error::DatabaseError::code).is_some_and(|code| code == "57014")
+    }
+
     /// Whether the same statement may succeed later.
     pub const fn is_transient(&self) -> bool {
         match self {

@@ -207,13 +207,14 @@ async fn complete(
     let mut order = lock(conn, tenant, id).await?;
     let mut items = shop_orders::list_items(conn, id).await?;
     let item = items.iter_mut().find(|item| item.position == position).ok_or_else(ApiError::not_found)?;
-    // A repeat of what is done changes nothing, whatever the order has come to since.
-    if item.completed_at.is_some() {
-        return Ok((order, items, Owed::default()));
-    }
-    item.completed_at = Some(now);
+    let is_repeat = item.completed_at.is_some();
+    item.completed_at = item.completed_at.or(Some(now));
     let complete = items.iter().filter(|item| item.completed_at.is_some()).count();
     let complete = u32::try_from(complete).unwrap_or(u32::MAX);
+    // A repeat changes nothing, unless the order became smaller meanwhile and this is all that it waits for.
+    if is_repeat && !(order.state == ShopOrderState::InProgress && complete == order.batch_size) {
+        return Ok((order, items, Owed::default()));
+    }
     order.state = order.state.items_completed(complete, order.batch_size)?;
     shop_orders::complete_item(conn, id, position, now).await?;
     let mut owed = Owed::default();

@@ -17,7 +17,7 @@ use busbar_storage::{PgConnection, settle};
 use busbar_systems::exact::announcement::{Cause, event};
 use busbar_systems::exact::outbound::{CREATE_REQUESTED, CreateRequested, ProductOf};
 use busbar_systems::exact::work_order::MAX_BATCH_SIZE;
-use chrono::{NaiveDate, TimeDelta};
+use chrono::{Datelike as _, NaiveDate, TimeDelta};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
@@ -25,7 +25,7 @@ use uuid::Uuid;
 use crate::caller::{Authorized, scope};
 use crate::desk::{At, Desk};
 use crate::error::ApiError;
-use crate::fields::Faults;
+use crate::fields::{Faults, sought};
 use crate::paging::{List, Paging};
 use crate::shop_orders::view::{OrderDetailView, OrderView};
 
@@ -131,6 +131,7 @@ fn text(faults: &mut Faults, pointer: &str, text: Option<&str>, longest: usize) 
 pub(crate) fn date(faults: &mut Faults, pointer: &str, text: Option<&str>) -> Option<NaiveDate> {
     let text = text?;
     let date = (text.len() == 10).then(|| text.parse().ok()).flatten();
+    let date = date.filter(|date: &NaiveDate| date.year() > 0);
     if date.is_none() {
         faults.add(pointer, "INVALID_FIELD", "This field is a date such as 2024-01-15.");
     }
@@ -306,8 +307,8 @@ pub(crate) async fn list_shop_orders(
     }
     let filter = Filter {
         state: state.flatten(),
-        exact_number: query.exact_shop_order_number.as_deref(),
-        wo_number: query.wo_number.as_deref(),
+        exact_number: sought("/exact_shop_order_number", query.exact_shop_order_number.as_deref())?,
+        wo_number: sought("/wo_number", query.wo_number.as_deref())?,
         before: paging.before,
         limit: paging.fetch(),
     };

@@ -33,7 +33,7 @@ async fn stock(hub: &Hub, tenant: &Tenant) {
         barcode: None,
         stock: Some("-65.50"),
     };
-    products::upsert(&mut *hub.database.acquire().await.unwrap(), &[product], hub.clock.now()).await.unwrap();
+    products::upsert(&mut hub.database.acquire().await.unwrap(), &[product], hub.clock.now()).await.unwrap();
 }
 
 #[actix_web::test]

@@ -61,13 +61,10 @@ impl Actions {
             }
             let connector = self.connectors.find_any(call.connector).await?;
             let stored = connector.map(|connector| Config::parse(&stored::for_actions(&connector.config)));
-            let config = match stored {
-                Some(Ok(config)) => config,
-                Some(Err(_)) | None => {
-                    tracing::error!(connector = %call.connector, "the settings of a connector cannot be read");
-                    Config::default()
-                }
-            };
+            let config = stored.and_then(Result::ok).unwrap_or_else(|| {
+                tracing::error!(connector = %call.connector, "the settings of a connector cannot be read");
+                Config::default()
+            });
             configs.insert(call.connector, Arc::new(config));
         }
         Ok(configs)
@@ -119,7 +116,15 @@ fn read(call: &Received, config: &Config) -> Read {
 /// Locks and reads what the actions are decided from, products after they are written.
 async fn load(conn: &mut PgConnection, calls: &[Received], read: &[Read], now: Timestamp) -> Result<World, Error> {
     let (mut keys, mut wanted) = (Vec::new(), Vec::new());
-    for (call, read) in calls.iter().zip(read) {
+    // The number that a new order would get may be another's already.
+    let own: Vec<Option<String>> = read
+        .iter()
+        .map(|read| match read {
+            Read::Action(Action::SyncWorkOrder(order)) => Some(sync::own_number(order)),
+            Read::Action(_) | Read::Refused(_) | Read::Panicked => None,
+        })
+        .collect();
+    for ((call, read), own) in calls.iter().zip(read).zip(&own) {
         let Read::Action(action) = read else { continue };
         match action {
             Action::SyncWorkOrder(order) => {
@@ -127,7 +132,7 @@ async fn load(conn: &mut PgConnection, calls: &[Received], read: &[Read], now: T
                     tenant: call.tenant,
                     id: order.work_order_id.as_deref().and_then(|id| id.parse().ok()),
                     exact_number: Some(&order.exact_shop_order_number),
-                    wo_number: order.wo_number.as_deref(),
+                    wo_number: own.as_deref(),
                 });
                 wanted.push(ProductKey {
                     tenant: call.tenant,

@@ -70,6 +70,11 @@ fn find<'w>(world: &'w World, call: &Received, sent: &WorkOrder) -> Result<Optio
     Ok(found)
 }
 
+/// The number of ours that an order gets if it is new.
+pub(super) fn own_number(sent: &WorkOrder) -> String {
+    sent.wo_number.clone().unwrap_or_else(|| format!("{MADE_THERE}{}", sent.exact_shop_order_number))
+}
+
 /// A new order that Exact has made.
 fn made(
     world: &World,
@@ -78,7 +83,7 @@ fn made(
     product: &Product,
     now: Timestamp,
 ) -> Result<ShopOrder, ActionRefusal> {
-    let wo_number = sent.wo_number.clone().unwrap_or_else(|| format!("{MADE_THERE}{}", sent.exact_shop_order_number));
+    let wo_number = own_number(sent);
     if world.by_wo_number(call.tenant, &wo_number).is_some() {
         let error = format!("wo_number: There is another order {wo_number}.");
         return Err(ActionRefusal::new(Code::Conflict, error));
@@ -137,8 +142,12 @@ fn take_over(order: &mut ShopOrder, call: &Received, sent: &WorkOrder, product: 
         order.answered_at = Some(now);
     }
     if let Some(customer) = &sent.customer {
-        order.customer.clone_from(&customer.exact_customer_id);
-        order.customer_name.clone_from(&customer.name);
+        if customer.exact_customer_id.is_some() {
+            order.customer.clone_from(&customer.exact_customer_id);
+        }
+        if customer.name.is_some() {
+            order.customer_name.clone_from(&customer.name);
+        }
     }
     order.planned_start = sent.planned_start_date.or(order.planned_start);
     order.planned_end = sent.planned_end_date.or(order.planned_end);

@@ -5,10 +5,10 @@ use std::collections::{BTreeSet, HashMap};
 use busbar_domain::Timestamp;
 use busbar_domain::event::NewEvent;
 use busbar_domain::id::{ShopOrderId, TenantId};
-use busbar_storage::PgConnection;
 use busbar_storage::customers::{self, NewCustomer};
 use busbar_storage::products::{Product, ProductKey};
 use busbar_storage::shop_orders::{self, Item, ShopOrder};
+use busbar_storage::{Error, PgConnection};
 use bytes::Bytes;
 
 use crate::inbound::Refused;
@@ -145,7 +145,13 @@ impl World {
         if shop_orders::insert(conn, &new).await?.len() < new.len() {
             return Err(Refused::Overtaken);
         }
-        shop_orders::save(conn, &orders(true), now).await?;
+        let saved = shop_orders::save(conn, &orders(true), now).await;
+        if let Err(Error::Constraint { constraint }) = &saved
+            && constraint.starts_with("shop_orders_by_")
+        {
+            return Err(Refused::Overtaken);
+        }
+        saved?;
         let shrunk: Vec<_> = changed()
             .filter(|draft| draft.order.batch_size < draft.stored)
             .map(|draft| (draft.order.id, draft.order.batch_size))

@@ -42,7 +42,7 @@ fn the_defaults_alone_are_valid() {
     assert_eq!(settings.database.max_connections, 8);
     assert_eq!(settings.broker.queue_type, QueueType::Classic);
     assert_eq!(settings.log.format, LogFormat::Json);
-    assert_eq!(settings.processor.queues, ["inbound.erpops", "jobs"]);
+    assert_eq!(settings.processor.queues, ["inbound.erpops", "inbound.exact", "jobs"]);
     assert_eq!(settings.ops_listen("scheduler").port(), 9084);
     assert!(settings.admin.operator_key.is_none() && settings.telemetry.otlp_endpoint.is_none());
 }

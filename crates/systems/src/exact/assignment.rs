@@ -65,7 +65,7 @@ const ITEMS: &str = "batch_assignments";
 
 impl ItemAssignment {
     fn read(mut fields: Fields<'_>) -> Result<Self, Wrong> {
-        let position_in_batch = fields.optional(&["position_in_batch"], count::<MAX_BATCH_SIZE>)?;
+        let position_in_batch = fields.optional(&["position_in_batch"], count::<{ u32::MAX }>)?;
         let serial_number = fields.optional(&["serial_number"], code)?;
         if position_in_batch.is_none() && serial_number.is_none() {
             return Err(missing("position_in_batch"));

@@ -4,7 +4,7 @@
 
 use std::borrow::Cow;
 
-use chrono::NaiveDate;
+use chrono::{Datelike as _, NaiveDate};
 use serde_json::value::RawValue;
 
 use busbar_domain::shop_order::MaterialsStatus;
@@ -146,6 +146,7 @@ pub(super) fn date(value: &RawValue) -> Result<Option<NaiveDate>, Fault> {
     }
     let shape = |(at, byte): (usize, u8)| if matches!(at, 4 | 7) { byte == b'-' } else { byte.is_ascii_digit() };
     let date = (text.len() == 10 && text.bytes().enumerate().all(shape)).then(|| text.parse().ok()).flatten();
+    let date = date.filter(|date: &NaiveDate| date.year() > 0);
     date.map(Some).ok_or(fault(INVALID_VALUE, "This field must be a date such as 2024-01-15."))
 }
 

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::{documented, get, order, send, stocked, text};
 
-fn assign(number: &str, status: &str, items: Value) -> Value {
+fn assign(number: &str, status: &str, items: &Value) -> Value {
     json!({ "action": "assign_batch_numbers", "exact_shop_order_number": number, "materials_issued_status": status,
         "batch_assignments": items })
 }
@@ -29,7 +29,7 @@ async fn items_get_their_batches_and_keep_their_materials() {
     }
     assert_eq!(send(&hub, &connector, &body).await.json()["updated_items"], 0, "nothing has changed");
     let by_serial = json!([{ "serial_number": "SDM-2024-0002", "batch_number": "B-9" }]);
-    let reply = send(&hub, &connector, &assign("SO-1", "complete", by_serial)).await;
+    let reply = send(&hub, &connector, &assign("SO-1", "complete", &by_serial)).await;
     assert_eq!(reply.json()["updated_items"], 1);
     let item = get(&hub, &format!("/api/v1/shop-orders/{id}")).await["items"][1].clone();
     assert_eq!(item["batch_number"], "B-9");
@@ -48,7 +48,7 @@ async fn rows_that_find_no_item_are_told_and_the_others_are_written() {
     send(&hub, &connector, &order("SO-1", None)).await;
     let named = json!([{ "position_in_batch": 1, "serial_number": "S1", "batch_number": "B" },
         { "position_in_batch": 2, "serial_number": "S2", "batch_number": "B" }]);
-    assert_eq!(send(&hub, &connector, &assign("SO-1", "partial", named)).await.json()["updated_items"], 2);
+    assert_eq!(send(&hub, &connector, &assign("SO-1", "partial", &named)).await.json()["updated_items"], 2);
     let items = json!([
         { "position_in_batch": 1, "serial_number": "S2", "batch_number": "C" },
         { "position_in_batch": 11, "batch_number": "C" },
@@ -56,7 +56,7 @@ async fn rows_that_find_no_item_are_told_and_the_others_are_written() {
         { "position_in_batch": 2, "serial_number": "S7", "batch_number": "C" },
         { "position_in_batch": 3, "batch_number": "C" },
     ]);
-    let reply = send(&hub, &connector, &assign("SO-1", "partial", items)).await;
+    let reply = send(&hub, &connector, &assign("SO-1", "partial", &items)).await;
     let told = reply.json();
     assert_eq!((reply.status, &told["updated_items"]), (200, &json!(1)), "{told}");
     let errors: Vec<_> = told["errors"]
@@ -77,15 +77,15 @@ async fn an_order_never_goes_back_and_an_unknown_one_is_told() {
     let one = || json!([{ "position_in_batch": 1, "batch_number": "B" }]);
     for (status, answer) in [("pending", 200), ("partial", 200), ("pending", 409), ("complete", 200), ("partial", 409)]
     {
-        let reply = send(&hub, &connector, &assign("SO-1", status, one())).await;
+        let reply = send(&hub, &connector, &assign("SO-1", status, &one())).await;
         assert_eq!(reply.status, answer, "{status}: {}", text(&reply));
         if answer == 409 {
             assert_eq!(reply.json()["code"], "INVALID_STATUS");
         }
     }
-    let reply = send(&hub, &connector, &assign("SO-2", "partial", one())).await;
+    let reply = send(&hub, &connector, &assign("SO-2", "partial", &one())).await;
     assert_eq!((reply.status, reply.json()["code"].as_str()), (404, Some("WORK_ORDER_NOT_FOUND")));
-    let mut bad = assign("SO-1", "complete", one());
+    let mut bad = assign("SO-1", "complete", &one());
     bad["materials_issued_status"] = json!("done");
     assert_eq!(send(&hub, &connector, &bad).await.json()["code"], "INVALID_STATUS");
     hub.stop().await;

@@ -47,12 +47,14 @@ pub(crate) fn documented(name: &str) -> Value {
 }
 
 /// A hub with a connector and the documented catalogue.
-pub(crate) async fn stocked() -> (Hub, Connector) {
-    let hub = Hub::start().await;
-    let connector = connector(&hub, json!({})).await;
-    let reply = send(&hub, &connector, &documented("sync_products")).await;
-    assert_eq!(reply.status, 200, "{}", text(&reply));
-    (hub, connector)
+pub(crate) fn stocked() -> impl Future<Output = (Hub, Connector)> {
+    Box::pin(async {
+        let hub = Hub::start().await;
+        let connector = connector(&hub, json!({})).await;
+        let reply = send(&hub, &connector, &documented("sync_products")).await;
+        assert_eq!(reply.status, 200, "{}", text(&reply));
+        (hub, connector)
+    })
 }
 
 /// The documented order under other numbers, with nothing issued.

@@ -89,6 +89,29 @@ async fn two_orders_are_never_taken_for_one() {
 }
 
 #[tokio::test]
+async fn an_order_whose_own_number_would_be_anothers_is_refused_and_holds_up_nobody() {
+    let (hub, connector) = stocked().await;
+    assert_eq!(send(&hub, &connector, &order("SO-1", Some("WO-SO-2"))).await.status, 200);
+    let reply = send(&hub, &connector, &order("SO-2", None)).await;
+    assert_eq!((reply.status, reply.json()["code"].as_str()), (409, Some("CONFLICT")), "{}", text(&reply));
+    assert_eq!(send(&hub, &connector, &order("SO-2", Some("mine"))).await.status, 200);
+    assert_eq!(rows(&hub, "/api/v1/shop-orders").await.len(), 2);
+    hub.stop().await;
+}
+
+#[tokio::test]
+async fn what_a_repeat_says_nothing_of_stays_as_it_was() {
+    let (hub, connector) = stocked().await;
+    let id = send(&hub, &connector, &order("SO-1", None)).await.json()["work_order_id"].as_str().unwrap().to_owned();
+    let mut half = order("SO-1", None);
+    half["customer"] = json!({ "name": "Acme, renamed" });
+    assert_eq!(send(&hub, &connector, &half).await.status, 200);
+    let shown = get(&hub, &format!("/api/v1/shop-orders/{id}")).await;
+    assert_eq!(shown["customer"], json!({ "exact_customer_id": "cust-001", "name": "Acme, renamed" }), "{shown}");
+    hub.stop().await;
+}
+
+#[tokio::test]
 async fn ten_senders_on_two_processors_make_one_order() {
     let (hub, connector) = stocked().await;
     let second = hub.another_processor(&["inbound.exact"]);
