@@ -140,7 +140,7 @@ mod tests {
     fn the_field_at_fault_is_named() {
         let required = "This field is required.";
         let status = "This field must be pending, partial or complete.";
-        let place = "This field must be a whole number from 1 to 10000.";
+        let place = "This field must be a whole number of at least 1.";
         let twice = "This item has an assignment already.";
         for (pointer, value, path, sentence) in [
             ("/materials_issued_status", Value::Null, "materials_issued_status", required),

@@ -133,6 +133,7 @@ pub(super) fn number(value: &RawValue) -> Result<Option<Number>, Fault> {
 pub(super) fn count<const MAX: u32>(value: &RawValue) -> Result<Option<u32>, Fault> {
     match value.get().parse() {
         Ok(count) if (1..=MAX).contains(&count) => Ok(Some(count)),
+        _ if MAX == u32::MAX => Err(fault(INVALID_VALUE, "This field must be a whole number of at least 1.")),
         _ => Err((INVALID_VALUE, format!("This field must be a whole number from 1 to {MAX}.").into())),
     }
 }
