@@ -138,6 +138,11 @@ impl<J> Lane<J> {
         self.proven && self.latency < HORIZON
     }
 
+    /// Whether an attempt here takes long, as far as is known: whoever waits for its room waits long too.
+    pub(crate) fn is_slow(&self, now: Instant) -> bool {
+        self.pace(now) >= SHORTEST_WAIT
+    }
+
     pub(crate) const fn is_open(&self) -> bool {
         self.circuit.is_open()
     }

@@ -83,7 +83,7 @@ pub(crate) struct Lanes {
     held_untrusted: usize,
     held_late: usize,
     by_webhook: HashMap<WebhookId, Slot>,
-    /// Of those that find no room beside slow and unproven lanes.
+    /// Of those in slow lanes that find no room beside each other.
     crowd: Line,
     /// How fast slow and unproven lanes give room back.
     freed: Flow,
@@ -179,8 +179,9 @@ impl Lanes {
                 slot.lane.wait(Job { claimed, route: Arc::clone(&slot.route), alone }, late);
                 Place::Waits
             }
-            None if crowded => {
-                // Room comes back at the latest when attempts reach their time limit.
+            None if crowded && slot.lane.is_slow(now) => {
+                // Room comes back at the latest when attempts reach their time limit. Who is not known to be slow does
+                // not stand behind those who are.
                 let slowest = longest / u32::try_from(bound).unwrap_or(u32::MAX).max(1);
                 let step = self.freed.gap(now).map_or(slowest, |gap| gap.min(slowest));
                 return Place::Refused(claimed, self.crowd.stand(step, now));

@@ -187,28 +187,31 @@ fn what_may_have_crashed_a_worker_is_looked_at_one_at_a_time() {
 }
 
 #[test]
-fn what_finds_no_room_beside_slow_lanes_comes_as_fast_as_they_give_it_back() {
+fn what_finds_no_room_in_slow_lanes_comes_as_fast_as_they_give_it_back() {
     let (mut lanes, at) = (lanes(), Instant::now());
-    let bound = MOST_HELD / 4 * 3;
-    let mut held: Vec<Start> = (0..bound).map(|_| start(offer(&mut lanes, &endpoint(None), false, at))).collect();
-    let mut wait = || match offer(&mut lanes, &endpoint(None), false, at) {
+    let slow: Vec<_> = (0..MOST_HELD / 4 * 3).map(|_| endpoint(None)).collect();
+    let held: Vec<Start> = slow.iter().map(|slow| start(offer(&mut lanes, slow, false, at))).collect();
+    let later = at + Duration::from_secs(2);
+    let wait = |lanes: &mut Lanes, endpoint: &Arc<Endpoint>, at| match offer(lanes, endpoint, false, at) {
         Place::Refused(_, wait) => wait,
         place @ (Place::Start(_) | Place::Waits) => panic!("{place:?}"),
     };
-    let (first, second) = (wait(), wait());
+    let first = wait(&mut lanes, &slow[0], later);
     assert_eq!(first, SHORTEST_WAIT);
-    // Ten seconds is the longest that an attempt takes, so one of them ends within this time.
-    assert_eq!(second, first + Duration::from_secs(10) / 75);
-    let later = at + Duration::from_millis(10);
-    for ended in held.drain(..) {
+    // Ten seconds is the longest that an attempt takes, so one of fifty ends within this time.
+    let step = Duration::from_secs(10) / 50;
+    assert_eq!(wait(&mut lanes, &slow[1], later), first + step);
+    assert_eq!(wait(&mut lanes, &endpoint(None), later), SHORTEST_WAIT, "a stranger does not stand behind them");
+    for ended in held.into_iter().take(20) {
         lanes.end(&ended.job.claimed, ended.ticket, crate::lane::Ending::Overwhelmed.into(), later);
     }
-    let crowd = (0..bound).map(|_| start(offer(&mut lanes, &endpoint(None), false, later))).collect::<Vec<_>>();
-    let mut wait = || match offer(&mut lanes, &endpoint(None), false, later) {
-        Place::Refused(_, wait) => wait,
-        place @ (Place::Start(_) | Place::Waits) => panic!("{place:?}"),
-    };
-    let (first, second) = (wait(), wait());
-    assert!(second <= first + Duration::from_secs(10) / 75, "{first:?} {second:?}");
-    drop(crowd);
+    let third = wait(&mut lanes, &slow[70], later);
+    assert_eq!(third, first + step * 2);
+    for _ in 0..200 {
+        lanes.freed.add(later);
+    }
+    let fourth = wait(&mut lanes, &slow[71], later);
+    let fifth = wait(&mut lanes, &slow[72], later);
+    assert_eq!(fourth, third + step);
+    assert!(fifth < fourth + step / 2, "room comes back faster: {fourth:?} {fifth:?}");
 }
