@@ -12,6 +12,9 @@ use chrono::TimeDelta;
 
 use crate::metric;
 
+/// The most orders of each kind that one look reports: an order can be as large as the call that made it.
+const MOST: i64 = 50;
+
 pub(crate) struct Orders {
     /// How long Exact may take to answer.
     patience: TimeDelta,
@@ -28,16 +31,10 @@ impl Orders {
     }
 
     /// Reports each order once, in the transaction that takes note of it; answers what that owes.
-    pub(crate) async fn look(
-        &self,
-        database: &Database,
-        plans: &Plans,
-        now: Timestamp,
-        limit: i64,
-    ) -> Result<Owed, Error> {
+    pub(crate) async fn look(&self, database: &Database, plans: &Plans, now: Timestamp) -> Result<Owed, Error> {
         let mut tx = database.begin().await?;
-        let late = shop_orders::lock_overdue(&mut tx, now - self.patience, limit).await?;
-        let starting = shop_orders::lock_starting(&mut tx, (now + self.ahead).date_naive(), limit).await?;
+        let late = shop_orders::lock_overdue(&mut tx, now - self.patience, MOST).await?;
+        let starting = shop_orders::lock_starting(&mut tx, (now + self.ahead).date_naive(), MOST).await?;
         let waiting = shop_orders::count_overdue(&mut tx, now - self.patience).await?;
         #[expect(clippy::cast_precision_loss, reason = "orders are counted in thousands")]
         metrics::gauge!(metric::ORDERS_OVERDUE).set(waiting as f64);

@@ -160,10 +160,11 @@ impl Tasks {
         }
         circuits::trim(&mut connection, now, self.batch).await?;
         drop(connection);
-        let owed = self.orders.look(&self.database, &self.plans, now, self.batch).await?;
+        self.break_failing().await?;
+        let owed = self.orders.look(&self.database, &self.plans, now).await?;
         self.wake(Queue::Deliveries, "deliveries", owed.deliveries);
         self.wake(Queue::Jobs, "spreading", owed.spreading);
-        self.break_failing().await
+        Ok(())
     }
 
     /// Breaks webhooks that have failed for days, each in a transaction of its own.
